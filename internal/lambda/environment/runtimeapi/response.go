@@ -1,0 +1,165 @@
+package runtimeapi
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// MaxPayload is the largest response or error body of a buffered invocation.
+//
+// AWS: 6 MB and 100 bytes; the recorded message names the sum.
+const MaxPayload = 6<<20 + 100
+
+// Error types that the platform gives to an answer.
+const (
+	ResponseTooLarge     = "Function.ResponseSizeTooLarge"
+	TruncatedResponse    = "Runtime.TruncatedResponse"
+	InvalidResponseMode  = "Runtime.InvalidResponseModeHeader"
+	unknownRuntimeError  = "Runtime.Unknown"
+	unknownFunctionError = "Function.Unknown"
+)
+
+const (
+	responseModeHeader = "Lambda-Runtime-Function-Response-Mode"
+	errorTypeHeader    = "Lambda-Runtime-Function-Error-Type"
+	errorBodyTrailer   = "Lambda-Runtime-Function-Error-Body"
+)
+
+// serveResponse is POST runtime/invocation/{id}/response.
+func serveResponse(s *Session, w http.ResponseWriter, r *http.Request) {
+	body := newBody(w, r)
+	x, err := s.begin(r.PathValue("id"), response, body.abort)
+	if err != nil {
+		writeRefusal(w, err)
+		return
+	}
+	if r.Header.Get(responseModeHeader) != "" {
+		// Streaming answers an InvokeWithResponseStream, which is not served: refused by name.
+		settle(s, x, w, Answer{ErrorType: InvalidResponseMode}, func() {
+			writeError(w, http.StatusBadRequest, "InvalidFunctionResponseMode", "Invalid function response mode")
+		})
+		return
+	}
+	data, err := body.read(x.deadline)
+	switch {
+	case errors.Is(err, errTooLarge):
+		settle(s, x, w, tooLarge(), func() { writeTooLarge(w) })
+	case err != nil:
+		truncated(s, x, w, err)
+	default:
+		settle(s, x, w, trailed(r, data), func() { writeAccepted(w) })
+	}
+}
+
+// trailed is the answer in data, or the error that the runtime met while it wrote it and that
+// it reports in the trailers.
+func trailed(r *http.Request, data []byte) Answer {
+	kind := r.Trailer.Get(errorTypeHeader)
+	if kind == "" {
+		return Answer{Body: data}
+	}
+	if body, err := base64.StdEncoding.DecodeString(r.Trailer.Get(errorBodyTrailer)); err == nil {
+		data = body
+	}
+	return Answer{Body: data, ErrorType: errorType(kind)}
+}
+
+// settle hands the answer over and tells the runtime. The hand-over comes first: the caller
+// must not wait for a runtime that is slow to read.
+func settle(s *Session, x *Exchange, w http.ResponseWriter, a Answer, tell func()) {
+	if err := s.finish(x, a); err != nil {
+		writeRefusal(w, err)
+		return
+	}
+	tell()
+}
+
+// truncated deals with a body that did not arrive whole.
+func truncated(s *Session, x *Exchange, w http.ResponseWriter, err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// The invocation's time is up (or the session was closed): the environment says so to
+		// the caller; this body counts for nothing.
+		panic(http.ErrAbortHandler)
+	}
+	settle(s, x, w, Answer{ErrorType: TruncatedResponse}, func() {
+		writeError(w, http.StatusBadRequest, "TruncatedHTTPRequest", "HTTP request detected as truncated")
+	})
+}
+
+// tooLarge is the answer that stands for a body above MaxPayload.
+func tooLarge() Answer {
+	return Answer{
+		ErrorType: ResponseTooLarge,
+		Body: fmt.Appendf(nil, `{"errorType":%q,"errorMessage":"Response payload size exceeded maximum allowed payload size (%d bytes)."}`,
+			ResponseTooLarge, MaxPayload),
+	}
+}
+
+var errTooLarge = errors.New("body too large")
+
+// body reads a request's body within bounds.
+type body struct {
+	r  *http.Request
+	rc *http.ResponseController
+}
+
+func newBody(w http.ResponseWriter, r *http.Request) body {
+	return body{r: r, rc: http.NewResponseController(w)}
+}
+
+// abort makes a read that is under way, and every later one, fail.
+func (b body) abort() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) }
+
+// read returns the body, errTooLarge above MaxPayload, os.ErrDeadlineExceeded at the deadline.
+func (b body) read(deadline time.Time) ([]byte, error) {
+	if b.r.ContentLength > MaxPayload {
+		return nil, errTooLarge
+	}
+	if !deadline.IsZero() {
+		_ = b.rc.SetReadDeadline(deadline)
+	}
+	var data []byte
+	if n := b.r.ContentLength; n > 0 {
+		data = make([]byte, 0, n+1) // one more, so that the end is found without growing
+	}
+	for {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := b.r.Body.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case len(data) > MaxPayload:
+			return nil, errTooLarge
+		case errors.Is(err, io.EOF):
+			// Only now: net/http reads on in what is left of a body when its handler has ended.
+			_ = b.rc.SetReadDeadline(time.Time{})
+			return data, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}
+
+var errorTypePattern = regexp.MustCompile(`^(Runtime|Function)\.[A-Z][a-zA-Z]+$`)
+
+// errorType makes a runtime's word for its error one of AWS's classes.
+//
+// AWS: RIE keeps Runtime.X and Function.X and calls everything else unknown.
+func errorType(s string) string {
+	switch {
+	case errorTypePattern.MatchString(s):
+		return s
+	case strings.HasPrefix(s, "Function."):
+		return unknownFunctionError
+	default:
+		return unknownRuntimeError
+	}
+}

@@ -44,6 +44,7 @@ func alias(instance string) string { return "lambent " + instance }
 // pair is the link between the host and a node namespace.
 type pair struct {
 	name       string // the host's end
+	index      int
 	host, node netip.Addr
 	mtu        int
 }
@@ -75,6 +76,7 @@ func openPair(instance string, ns *os.File) (pair, error) {
 	if err := netlink.LinkAdd(veth); err != nil {
 		return p, fmt.Errorf("make link %s: %w", p.name, err)
 	}
+	p.index = veth.Index
 	if err := netlink.LinkSetAlias(veth, alias(instance)); err != nil {
 		return p, fmt.Errorf("mark link %s: %w", p.name, err)
 	}
@@ -216,7 +218,20 @@ func openBox(node *netlink.Handle, box *os.File, addr netip.Addr, mtu int) (int,
 	if err := setUpBoxPeer(node, veth.Index, addr); err != nil {
 		return veth.Index, err
 	}
-	return veth.Index, setUpBox(addr)
+	if err := setUpBox(addr); err != nil {
+		return veth.Index, err
+	}
+	return veth.Index, settle(node, veth.Index)
+}
+
+// settle waits until the end of a veth that was set up before the other end passes packets. It
+// does so by a worker of the kernel, some time after the other end is up, and drops packets
+// until then: the first connection would lose a second. Asking for the link runs that work.
+func settle(h *netlink.Handle, index int) error {
+	if _, err := h.LinkByIndex(index); err != nil {
+		return fmt.Errorf("wait for link %d: %w", index, err)
+	}
+	return nil
 }
 
 // setUpBoxPeer sets up the node's end of a sandbox's veth. It speaks no ARP: who is at the other

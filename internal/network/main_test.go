@@ -67,6 +67,9 @@ const (
 	worldPort = 8080
 )
 
+// world1 are the namespaces of the internet that is up.
+var world1 struct{ host, ns *os.File }
+
 // internet joins the test's host to a namespace with the addresses above. In it TCP servers
 // answer "hello" at worldPort, and what comes by UDP is what the returned socket reads.
 func internet(t *testing.T) net.PacketConn {
@@ -114,12 +117,32 @@ func internet(t *testing.T) net.PacketConn {
 		udp, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", world, worldPort))
 		return err
 	}))
+	must(t, settle(new(netlink.Handle), veth.Index))
+	world1.host, world1.ns = host, ns
 	t.Cleanup(func() {
 		udp.Close()
 		must(t, netlink.LinkDel(veth))
 		must(t, errors.Join(ns.Close(), host.Close()))
 	})
 	return udp
+}
+
+// fromTheWorld sends a datagram to an address behind the host from the host's neighbour. It has
+// been routed when the call returns: veths hand packets over at once.
+func fromTheWorld(t *testing.T, to netip.Addr) error {
+	t.Helper()
+	return inside(world1.host, world1.ns, func() error {
+		if err := netlink.RouteReplace(&netlink.Route{Dst: network32(to), Gw: net.ParseIP(hostAddr)}); err != nil {
+			return err
+		}
+		c, err := net.Dial("udp4", netip.AddrPortFrom(to, worldPort).String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte("route me"))
+		return err
+	})
 }
 
 // serveHello answers every connection with "hello".

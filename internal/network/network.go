@@ -175,6 +175,9 @@ func (n *Network) build(path string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := settle(new(netlink.Handle), n.pair.index); err != nil {
+		return err
+	}
 	if err := openHostRules(n.instance, n.pair.name, n.pair.node); err != nil {
 		return err
 	}

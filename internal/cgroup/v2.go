@@ -1,0 +1,169 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// v2 is the unified hierarchy.
+type v2 struct {
+	root string // mount point
+	base string // the instance, relative to root
+}
+
+func (d *v2) path(name, file string) string {
+	return filepath.Join(d.root, d.base, name, file)
+}
+
+func (d *v2) dirs(name string) []string { return []string{d.path(name, "")} }
+
+func (d *v2) procsDir(name string) string { return d.path(name, "") }
+
+func (d *v2) create(name string) error {
+	if name != "" {
+		return os.Mkdir(d.path(name, ""), 0o755)
+	}
+	// Controllers are enabled for children by each directory above them.
+	dir := d.root
+	for _, part := range strings.Split(filepath.ToSlash(d.base), "/") {
+		if err := enable(dir); err != nil {
+			return err
+		}
+		dir = filepath.Join(dir, part)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return enable(dir)
+}
+
+func enable(dir string) error {
+	var want []string
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	have := " " + strings.TrimSpace(string(b)) + " "
+	for _, c := range needV2 {
+		if !strings.Contains(have, " "+c+" ") {
+			want = append(want, "+"+c)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	err = write(filepath.Join(dir, "cgroup.subtree_control"), strings.Join(want, " "))
+	if errors.Is(err, syscall.EBUSY) {
+		return fmt.Errorf("%w: %s has processes of its own, so that the kernel enables no controllers below it; start the server in a child of it", ErrUnavailable, dir)
+	}
+	return err
+}
+
+func (d *v2) setMemory(name string, n int64) error {
+	if err := write(d.path(name, "memory.max"), strconv.FormatInt(n, 10)); err != nil {
+		return err
+	}
+	// One process without memory means the sandbox is lost: end it as a whole.
+	if err := write(d.path(name, "memory.oom.group"), "1"); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := write(d.path(name, "memory.swap.max"), "0"); err != nil && !os.IsNotExist(err) {
+		return err // no swap accounting, no file
+	}
+	return nil
+}
+
+func (d *v2) setCPU(name string, quota time.Duration) error {
+	burst := d.path(name, "cpu.max.burst")
+	hasBurst := true
+	if err := write(burst, "0"); os.IsNotExist(err) {
+		hasBurst = false
+	} else if err != nil {
+		return err
+	}
+	if quota == 0 {
+		return write(d.path(name, "cpu.max"), "max "+micros(period))
+	}
+	if err := write(d.path(name, "cpu.max"), micros(quota)+" "+micros(period)); err != nil {
+		return err
+	}
+	if !hasBurst {
+		return nil
+	}
+	return write(burst, micros(quota))
+}
+
+func (d *v2) setPIDs(name string, n int) error {
+	return write(d.path(name, "pids.max"), strconv.Itoa(n))
+}
+
+func (d *v2) freeze(name string, on bool) error {
+	v := "0"
+	if on {
+		v = "1"
+	}
+	return write(d.path(name, "cgroup.freeze"), v)
+}
+
+func (d *v2) frozen(name string) (bool, error) {
+	m, err := readKeyed(d.path(name, "cgroup.events"))
+	return m["frozen"] == 1, err
+}
+
+func (d *v2) oomKills(name string) (int, error) {
+	m, err := readKeyed(d.path(name, "memory.events"))
+	return int(m["oom_kill"]), err
+}
+
+func (d *v2) stats(name string) (Stats, error) {
+	m, err := readKeyed(d.path(name, "memory.stat"))
+	if err != nil {
+		return Stats{}, err
+	}
+	cpu, err := readKeyed(d.path(name, "cpu.stat"))
+	if err != nil {
+		return Stats{}, err
+	}
+	tasks, err := readInt(d.path(name, "pids.current"))
+	if err != nil {
+		return Stats{}, err
+	}
+	return Stats{
+		Anon:   m["anon"],
+		Shmem:  m["shmem"],
+		Kernel: kernelV2(m),
+		CPU:    time.Duration(cpu["usage_usec"]) * time.Microsecond,
+		Tasks:  int(tasks),
+	}, nil
+}
+
+// kernelV2 is unreclaimable kernel memory. "kernel" is the whole since Linux 5.18;
+// before, its parts have to be added.
+func kernelV2(m map[string]int64) int64 {
+	if k, ok := m["kernel"]; ok {
+		return max(0, k-m["slab_reclaimable"])
+	}
+	return m["slab_unreclaimable"] + m["kernel_stack"] + m["pagetables"] + m["percpu"] + m["sock"]
+}
+
+func (d *v2) kill(name string) error {
+	// Since Linux 5.14, and it reaches processes that are being forked.
+	if err := write(d.path(name, "cgroup.kill"), "1"); !os.IsNotExist(err) {
+		return err
+	}
+	return killAll(&Group{drv: d, name: name})
+}
+
+func (d *v2) placement(name string) (Placement, error) {
+	f, err := os.OpenFile(d.path(name, ""), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return Placement{}, err
+	}
+	return Placement{Dir: f}, nil
+}

@@ -202,3 +202,16 @@ func (b *Builder) count(size int64) error {
 	}
 	return nil
 }
+
+// Overwrite gives the file at name, links followed, other data. It must exist.
+func (b *Builder) Overwrite(name string, data io.Reader) error {
+	n, err := b.find(name)
+	if err != nil {
+		return err
+	}
+	if !n.entry.Mode.IsRegular() {
+		return fmt.Errorf("%s is no file: %w", name, ErrBadEntry)
+	}
+	n.offset, n.entry.Size, err = b.copyIn(name, data)
+	return err
+}

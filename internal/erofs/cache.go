@@ -98,10 +98,10 @@ func (c *Cache) Acquire(key string) (release func()) {
 	})
 }
 
-// Has says whether the image of key is there.
-func (c *Cache) Has(key string) bool {
-	_, err := os.Lstat(c.path(key))
-	return err == nil
+// Find returns the image of key if it was built before, marked as just used.
+func (c *Cache) Find(key string) (path string, ok bool) {
+	path = c.path(key)
+	return path, c.touch(path)
 }
 
 // Sweep removes the images that nobody leases, keep does not want, and that were last asked

@@ -1,0 +1,113 @@
+// Package runtime knows Lambda's managed runtimes: which images serve an identifier, how the
+// runtime's process is started, and the environment AWS gives it. It is pure and holds no state.
+//
+// Source: the environments recorded on AWS and the bootstrap scripts AWS publishes.
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"lambent.dev/lambent/runtimes"
+)
+
+// ErrUnknown is returned for an identifier that the table does not have.
+var ErrUnknown = errors.New("unknown runtime")
+
+// Family is a language's way of starting and its environment.
+type Family string
+
+// The families of managed runtimes.
+const (
+	Node     Family = "node"
+	Python   Family = "python"
+	Provided Family = "provided"
+)
+
+// Runtime is one row of the table.
+type Runtime struct {
+	ID     string   `json:"id"`     // python3.13
+	Family Family   `json:"family"` // which client and environment
+	Images []string `json:"images"` // references, the first that can be had serves
+}
+
+var table = sync.OnceValue(func() map[string]Runtime {
+	var rows []Runtime
+	if err := json.Unmarshal(runtimes.Table, &rows); err != nil {
+		panic(fmt.Sprintf("runtimes/table.json: %v", err)) // it is built in and tested
+	}
+	m := make(map[string]Runtime, len(rows))
+	for _, r := range rows {
+		m[r.ID] = r
+	}
+	return m
+})
+
+// Lookup finds a runtime by its identifier.
+func Lookup(id string) (Runtime, error) {
+	if r, ok := table()[id]; ok {
+		return r, nil
+	}
+	return Runtime{}, fmt.Errorf("%w: %s", ErrUnknown, id)
+}
+
+// All lists the table, by identifier.
+func All() []Runtime {
+	var all []Runtime
+	for _, r := range table() {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Runtime) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// Version is the runtime's name in an INIT_START line: "python:3.13".
+func (r Runtime) Version() string {
+	for _, name := range []string{"nodejs", "python", "provided"} {
+		if v, ok := strings.CutPrefix(r.ID, name); ok {
+			return name + ":" + strings.TrimSuffix(strings.TrimPrefix(v, "."), ".x")
+		}
+	}
+	return r.ID
+}
+
+// Start says how a runtime's process is started in an image.
+type Start struct {
+	Reference  string   // the image that was taken, one of Runtime.Images
+	Entrypoint []string // of that image's configuration
+	Handler    string   // the function's
+	MemoryMB   int      // the function's
+	Wrapped    bool     // the function sets AWS_LAMBDA_EXEC_WRAPPER
+}
+
+// Command is the runtime's command line. Images of our own (oci:) start their client directly,
+// which saves a cold start the shell; others are started by their own entry point, with the
+// handler as argument, as AWS's base images want it.
+func (r Runtime) Command(s Start) []string {
+	if !strings.HasPrefix(s.Reference, "oci:") || len(s.Entrypoint) > 0 {
+		return append(slices.Clone(s.Entrypoint), s.Handler)
+	}
+	var cmd []string
+	switch r.Family {
+	case Node:
+		// AWS: the heap's flags follow the memory size.
+		cmd = []string{"/var/lang/bin/node",
+			"--expose-gc", "--max-http-header-size", "81920",
+			"--max-semi-space-size=" + strconv.Itoa(max(1, s.MemoryMB/10/2)),
+			"--max-old-space-size=" + strconv.Itoa(s.MemoryMB-s.MemoryMB/10),
+			"/var/runtime/bootstrap.js"}
+	case Python:
+		cmd = []string{"/var/lang/bin/" + r.ID, "/var/runtime/bootstrap.py"}
+	default:
+		return []string{"/var/runtime/bootstrap"}
+	}
+	if s.Wrapped {
+		cmd = append([]string{"/var/runtime/wrapper"}, cmd...)
+	}
+	return cmd
+}

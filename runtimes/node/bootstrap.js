@@ -1,0 +1,61 @@
+// The Node.js runtime client: loads the handler, then asks the Runtime API for one event after
+// another. What a function sees (context, console, errors) is what AWS's client shows it.
+'use strict';
+
+const { RuntimeAPI } = require('./api.js');
+const { patchConsole, logError, setRequestId } = require('./console.js');
+const { load, STREAMING } = require('./handler.js');
+const { UnhandledPromiseRejection, CallbackHandlerDeprecated } = require('./errors.js');
+const { invocation, stream } = require('./invocation.js');
+
+const api = new RuntimeAPI(process.env.AWS_LAMBDA_RUNTIME_API);
+
+// onFault reports what nobody caught: to init/error first, to the invocation's error later.
+let onFault = (error, status) => api.initError(error).finally(() => process.exit(status));
+let onDrained = () => {};
+
+function watch() {
+  process.on('uncaughtException', (error) => {
+    logError('Uncaught Exception', error);
+    onFault(error, 129);
+  });
+  process.on('unhandledRejection', (reason, promise) => {
+    const error = new UnhandledPromiseRejection(reason, promise);
+    logError('Unhandled Promise Rejection', error);
+    onFault(error, 128);
+  });
+  // The event loop ran empty: that is when a callback's answer leaves, and when a handler
+  // that never answers is answered for with null.
+  process.on('beforeExit', () => onDrained());
+}
+
+async function main() {
+  patchConsole();
+  watch();
+  const handler = await load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
+  if (Number(process.versions.node.split('.')[0]) >= 24 && handler.length >= 3 && !handler[STREAMING]) {
+    // AWS: callback handlers went with Node.js 24 (Runtime.CallbackHandlerDeprecated).
+    throw new CallbackHandlerDeprecated();
+  }
+  next(handler);
+}
+
+// next takes one event and runs the handler on it; done starts the following round.
+async function next(handler) {
+  const event = await api.next();
+  setRequestId(event.id);
+  if (event.trace) process.env._X_AMZN_TRACE_ID = event.trace;
+  else delete process.env._X_AMZN_TRACE_ID;
+  const round = {
+    event,
+    api,
+    onDrained: (f) => { onDrained = f ?? (() => {}); },
+    // A turn of the event loop passes first, so that what the handler left behind can run.
+    done: () => { onDrained = () => {}; setImmediate(next, handler); },
+  };
+  onFault = (error, status) => api.error(event.id, error).finally(() => process.exit(status));
+  if (handler[STREAMING]) stream(handler, round);
+  else invocation(handler, round);
+}
+
+main();

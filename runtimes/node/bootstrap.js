@@ -29,6 +29,10 @@ function watch() {
   process.on('beforeExit', () => onDrained());
 }
 
+// What goes wrong in the client's own promises is an uncaught exception, as AWS's client has it
+// (its main module awaits at top level); an unhandled rejection is the function's.
+const raise = (error) => process.nextTick(() => { throw error; });
+
 async function main() {
   patchConsole();
   watch();
@@ -37,7 +41,7 @@ async function main() {
     // AWS: callback handlers went with Node.js 24 (Runtime.CallbackHandlerDeprecated).
     throw new CallbackHandlerDeprecated();
   }
-  next(handler);
+  next(handler).catch(raise);
 }
 
 // next takes one event and runs the handler on it; done starts the following round.
@@ -51,11 +55,11 @@ async function next(handler) {
     api,
     onDrained: (f) => { onDrained = f ?? (() => {}); },
     // A turn of the event loop passes first, so that what the handler left behind can run.
-    done: () => { onDrained = () => {}; setImmediate(next, handler); },
+    done: () => { onDrained = () => {}; setImmediate(() => next(handler).catch(raise)); },
   };
   onFault = (error, status) => api.error(event.id, error).finally(() => process.exit(status));
   if (handler[STREAMING]) stream(handler, round);
   else invocation(handler, round);
 }
 
-main();
+main().catch(raise);

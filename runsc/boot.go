@@ -34,8 +34,8 @@ const (
 func bootArgs(args []string) ([]string, error) {
 	var (
 		out    []string
+		stdio  []string        // runsc's own streams
 		given  = map[int]int{} // reserved guest number -> descriptor here
-		stdio  = -1            // index in out of --stdio-fds
 		specFD = -1
 	)
 	for _, a := range args {
@@ -51,7 +51,8 @@ func bootArgs(args []string) ([]string, error) {
 			}
 			continue
 		case "--stdio-fds":
-			stdio = len(out)
+			stdio = append(stdio, strings.Split(value, ",")...)
+			continue
 		case "--spec-fd":
 			n, err := strconv.Atoi(value)
 			if err != nil {
@@ -61,17 +62,17 @@ func bootArgs(args []string) ([]string, error) {
 		}
 		out = append(out, a)
 	}
-	if len(given) > 0 {
-		if err := replaceStdio(out, stdio, given); err != nil {
-			return nil, err
-		}
+	stdio, err := replaceStdio(stdio, given)
+	if err != nil {
+		return nil, err
 	}
-	id := out[len(out)-1]
-	out = append(out[:len(out)-1], filestoreArgs(given)...)
 	machine, err := machineArgs(specFD)
 	if err != nil {
 		return nil, err
 	}
+	id := out[len(out)-1]
+	out = append(out[:len(out)-1], "--stdio-fds="+strings.Join(stdio, ","))
+	out = append(out, filestoreArgs(given)...)
 	return append(append(out, machine...), id), nil
 }
 
@@ -99,28 +100,26 @@ func splitPassFDs(value string, given map[int]int) (string, error) {
 	return strings.Join(kept, ","), nil
 }
 
-// replaceStdio puts the caller's standard streams in the place of runsc's own, which
-// only carry runsc's errors, and closes those.
-func replaceStdio(args []string, at int, given map[int]int) error {
-	if at < 0 {
-		return fmt.Errorf("no --stdio-fds among %q", args)
+// replaceStdio puts the caller's standard streams, if it gave any, in the place of
+// runsc's own, which only carry runsc's errors, and closes those.
+func replaceStdio(old []string, given map[int]int) ([]string, error) {
+	if len(given) == 0 {
+		return old, nil
 	}
 	streams := make([]string, numStdio)
 	for i := range streams {
 		fd, ok := given[stdioFD+i]
 		if !ok {
-			return fmt.Errorf("standard stream %d is missing", i)
+			return nil, fmt.Errorf("standard stream %d is missing", i)
 		}
 		streams[i] = strconv.Itoa(fd)
 	}
-	_, old, _ := strings.Cut(args[at], "=")
-	for _, s := range strings.Split(old, ",") {
+	for _, s := range old {
 		if fd, err := strconv.Atoi(s); err == nil {
 			unix.Close(fd)
 		}
 	}
-	args[at] = "--stdio-fds=" + strings.Join(streams, ",")
-	return nil
+	return streams, nil
 }
 
 // filestoreArgs hands the sandbox the files behind its scratch mounts. Upstream opens

@@ -50,6 +50,7 @@ var RunSC = Flavor{
 	},
 	Global: []string{
 		"--ignore-cgroups", // ours, see package cgroup
+		"--host-settings=ignore",
 		"--platform=systrap",
 		"--directfs=false",
 		"--host-uds=none",

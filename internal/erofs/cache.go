@@ -51,15 +51,14 @@ func OpenCache(dir string) (*Cache, error) {
 // The caller must call release once when nothing uses the path any more.
 func (c *Cache) Get(ctx context.Context, key string, limits Limits, build func(context.Context, *Builder) error) (path string, release func(), err error) {
 	path = c.path(key)
-	release = c.Acquire(key) // first: no sweep may come between
+	lease := c.Acquire(key) // first: no sweep may come between
 	defer func() {
 		if err != nil {
-			release()
-			release = nil
+			lease()
 		}
 	}()
 	if c.touch(path) {
-		return path, release, nil
+		return path, lease, nil
 	}
 	leave, err := c.enter(ctx, key)
 	if err != nil {
@@ -67,7 +66,7 @@ func (c *Cache) Get(ctx context.Context, key string, limits Limits, build func(c
 	}
 	defer leave()
 	if c.touch(path) {
-		return path, release, nil
+		return path, lease, nil
 	}
 	b, err := New(c.dir, limits)
 	if err != nil {
@@ -80,7 +79,7 @@ func (c *Cache) Get(ctx context.Context, key string, limits Limits, build func(c
 	if err := b.WriteFile(path); err != nil {
 		return "", nil, err
 	}
-	return path, release, nil
+	return path, lease, nil
 }
 
 // Acquire keeps the image of key from being swept until release is called; release may be

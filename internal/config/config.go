@@ -22,6 +22,7 @@ import (
 type Config struct {
 	Listen      string        // host:port of the region's one listener
 	StateDir    string        // everything the server keeps; absolute
+	Runtimes    string        // directory of the managed runtimes' images; empty: STATE/layout
 	Region      string        // the region's name, an AWS-style name such as us-east-1
 	Account     string        // 12 digits; empty: made at the first start and kept
 	EgressAllow []string      // CIDR[:port,port...] of private ranges that code may reach
@@ -66,6 +67,7 @@ func Settings() []Setting {
 	return []Setting{
 		text("listen", "address to listen on, `HOST:PORT` (loopback only: TLS is not here yet)", func(c *Config) *string { return &c.Listen }),
 		text("state-dir", "`DIR` for everything the region keeps (0700)", func(c *Config) *string { return &c.StateDir }),
+		text("runtimes", "`DIR` of the managed runtimes' images (default: layout in the state directory)", func(c *Config) *string { return &c.Runtimes }),
 		text("region", "the region's `NAME`", func(c *Config) *string { return &c.Region }),
 		text("account", "12-digit account `ID` (default: made at the first start)", func(c *Config) *string { return &c.Account }),
 		list("egress-allow", "private ranges that code may reach, `CIDR[:PORT]`, comma-separated", func(c *Config) *[]string { return &c.EgressAllow }),
@@ -134,6 +136,9 @@ func Load(path string, env func(string) (string, bool), flags map[string]string)
 	}
 	if c.StateDir, err = filepath.Abs(c.StateDir); err != nil {
 		return c, fmt.Errorf("--state-dir: %w", err)
+	}
+	if c.Runtimes == "" {
+		c.Runtimes = filepath.Join(c.StateDir, "layout")
 	}
 	return c, c.Validate()
 }

@@ -75,14 +75,15 @@ func (s *Store) applyLayer(ctx context.Context, b *erofs.Builder, layer v1.Layer
 	// Data that no entry keeps (skipped files, headers, padding) is bounded here.
 	bounded := &io.LimitedReader{R: until(ctx, r), N: 2*s.config.MaxBytes + 1}
 	tee := io.TeeReader(bounded, sum)
-	if err := b.AddTar(tee); err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.Discard, tee); err != nil {
-		return err
+	err = b.AddTar(tee)
+	if err == nil {
+		_, err = io.Copy(io.Discard, tee)
 	}
 	if bounded.N <= 0 {
 		return ErrTooLarge
+	}
+	if err != nil {
+		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want.Hex {
 		return fmt.Errorf("contents are %s, not %s: %w", got, want.Hex, ErrCorrupt)

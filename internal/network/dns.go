@@ -40,6 +40,7 @@ type forwarder struct {
 	logger     *slog.Logger
 	fixed      []string // upstreams by configuration
 	resolvConf string
+	timeout    time.Duration // upstreamTimeout
 
 	// The sockets in the node namespace; Run serves them, close closes them.
 	tcp net.Listener
@@ -53,7 +54,7 @@ type forwarder struct {
 }
 
 func newForwarder(servers []string, resolvConf string, logger *slog.Logger) (*forwarder, error) {
-	f := &forwarder{resolvConf: resolvConf, logger: logger, inflight: map[netip.Addr]int{}}
+	f := &forwarder{resolvConf: resolvConf, timeout: upstreamTimeout, logger: logger, inflight: map[netip.Addr]int{}}
 	for _, s := range servers {
 		if ap, err := netip.ParseAddrPort(s); err == nil {
 			f.fixed = append(f.fixed, ap.String())
@@ -176,7 +177,7 @@ func (f *forwarder) leave(from netip.Addr) {
 // ask asks the upstreams one after the other until one knows. The answer carries q's id; what
 // goes upstream carries one of our own, which a sandbox cannot guess.
 func (f *forwarder) ask(ctx context.Context, q *dns.Msg, overTCP bool) *dns.Msg {
-	client := dns.Client{Net: "udp", Timeout: upstreamTimeout, UDPSize: maxUDPAnswer}
+	client := dns.Client{Net: "udp", Timeout: f.timeout, UDPSize: dns.DefaultMsgSize}
 	if overTCP {
 		client.Net = "tcp"
 	}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// hostTargets are addresses no sandbox may reach: each address of the host at a port where
+// somebody listens on all of them, the region's port on them, the metadata address.
+func hostTargets(t *testing.T, region string) (targets [][2]any) {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	u, err := url.Parse(region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apiPort, _ := strconv.Atoi(u.Port())
+	open := l.Addr().(*net.TCPAddr).Port
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		ip, _, _ := net.ParseCIDR(a.String())
+		if ip.IsLinkLocalUnicast() && ip.To4() == nil {
+			continue // needs a scope that names a link of the host
+		}
+		targets = append(targets, [2]any{ip.String(), open}, [2]any{ip.String(), apiPort})
+	}
+	return append(targets, [2]any{"169.254.169.254", 80}, [2]any{"169.254.100.1", open}, [2]any{"169.254.100.1", 22}, [2]any{"fe80::1", open})
+}
+
+// checkProcesses holds every process that serves a sandbox of this state directory against the
+// hardened default: user 65534, no effective capability, no new privileges, seccomp, and nothing
+// of the host's files in its mount table.
+func checkProcesses(t *testing.T, state string) {
+	t.Helper()
+	found := 0
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		args, _ := os.ReadFile(p + "/cmdline")
+		name, _, _ := strings.Cut(string(args), "\x00")
+		if !strings.HasPrefix(filepath.Base(name), "runsc-sandbox") || !strings.Contains(string(args), state) {
+			continue
+		}
+		status, err := os.ReadFile(p + "/status")
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		found++
+		fields := map[string]string{}
+		for line := range strings.Lines(string(status)) {
+			k, v, _ := strings.Cut(line, ":")
+			fields[k] = strings.Join(strings.Fields(v), " ")
+		}
+		for k, want := range map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "65534 65534 65534 65534", "CapEff": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"} {
+			if fields[k] != want {
+				t.Errorf("%s: %s is %s, want %s", name, k, fields[k], want)
+			}
+		}
+		mounts, _ := os.ReadFile(p + "/mountinfo")
+		for line := range strings.Lines(string(mounts)) {
+			if f := strings.Fields(line); f[4] != "/" && f[4] != "/proc" && f[4] != "/etc" {
+				t.Errorf("%s sees a mount of the host: %s", name, line)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no sandbox process found")
+	}
+}

@@ -382,3 +382,12 @@ func BenchmarkAttach(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestTry(t *testing.T) {
+	needRoot(t)
+	before := traces(t)
+	must(t, Try())
+	if diff := cmp.Diff(before, traces(t)); diff != "" {
+		t.Errorf("left (-before +after):\n%s", diff)
+	}
+}

@@ -22,6 +22,9 @@ func serveNext(s *Session, w http.ResponseWriter, r *http.Request) {
 		// The runtime is gone or has hung up: there is nobody to tell.
 		panic(http.ErrAbortHandler)
 	}
+	if x.event.Handed != nil {
+		x.once.Do(x.event.Handed)
+	}
 	h := w.Header()
 	set := func(name, value string) {
 		if value != "" {

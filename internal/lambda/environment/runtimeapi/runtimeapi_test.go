@@ -336,7 +336,7 @@ func TestTruncatedAndSlowBodies(t *testing.T) {
 	t.Run("closed", func(t *testing.T) {
 		h, s, _, _ := handed(t)
 		c := raw(t, h, "127.0.0.2", head)
-		for !reading(s) {
+		for !s.Answering() {
 			runtime.Gosched()
 		}
 		s.Close()
@@ -344,12 +344,6 @@ func TestTruncatedAndSlowBodies(t *testing.T) {
 			t.Errorf("after Close: %q, %v", data, err)
 		}
 	})
-}
-
-func reading(s *Session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.abort != nil
 }
 
 func TestInitError(t *testing.T) {

@@ -19,6 +19,8 @@ type Event struct {
 	// Timeout runs from the moment the event is handed out; the deadline the runtime reads is
 	// that moment plus Timeout.
 	Timeout time.Duration
+	// Handed, if not nil, is called once, when the event is about to be written to the runtime.
+	Handed func()
 }
 
 // Answer is what a runtime made of an event.
@@ -87,6 +89,7 @@ type Exchange struct {
 	handed    time.Time
 	answer    Answer
 	outq      func() int // bytes of the event that the sandbox has not acknowledged
+	once      sync.Once  // for Event.Handed
 }
 
 // NewSession returns the session of a runtime that has just been started.
@@ -117,6 +120,13 @@ func (s *Session) Idle() bool {
 
 func (s *Session) idleLocked() bool {
 	return s.state == ready && s.pollers > 0 && s.offered == nil
+}
+
+// Answering reports whether an answer is arriving.
+func (s *Session) Answering() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.abort != nil
 }
 
 // WaitIdle blocks until the runtime waits for an event. It returns ErrClosed when there is

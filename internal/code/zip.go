@@ -21,7 +21,8 @@ const maxTarget = 4095 // bytes of a symbolic link's target
 // climbs out of the root is refused, the last of duplicates wins. Links are kept, wherever they
 // point: inside a sandbox there is nothing to reach by them. Set-id bits are dropped.
 func (s *Store) fill(ctx context.Context, b *erofs.Builder, r io.ReaderAt, size int64) error {
-	z, err := zip.NewReader(r, size)
+	// The section turns offsets that lead out of the file, negative ones too, into io.EOF.
+	z, err := zip.NewReader(io.NewSectionReader(r, 0, size), size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
 		return fmt.Errorf("%w: %w", ErrNotZip, err)
 	}
@@ -116,7 +117,7 @@ func classify(err error) error {
 	case errors.Is(err, erofs.ErrTooLarge), errors.Is(err, erofs.ErrTooManyEntries):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, erofs.ErrBadEntry), errors.Is(err, zip.ErrFormat), errors.Is(err, zip.ErrChecksum),
-		errors.Is(err, zip.ErrAlgorithm), errors.Is(err, io.ErrUnexpectedEOF), broken(err):
+		errors.Is(err, zip.ErrAlgorithm), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), broken(err):
 		return fmt.Errorf("%w: %w", ErrNotZip, err)
 	}
 	return err

@@ -39,9 +39,11 @@ func (b *bridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Check
 	return ce
 }
 
-// expected are warnings about what we chose.
+// expected are warnings about what we chose, or about a folder so new that it has no version yet.
 var expected = map[string]bool{
 	"unable to set a member local address due to lack of suitable local addresses":         true,
+	"Failed to detect schema version":                                                      true,
+	"failed to update storage version":                                                     true,
 	"Running http and grpc server on single port. This is not recommended for production.": true,
 	"simple token is not cryptographically signed":                                         true,
 }

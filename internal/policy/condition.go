@@ -60,6 +60,7 @@ var keys = map[Kind]map[string]keyType{
 		"aws:currenttime":      dateKey,
 		"aws:tokenissuetime":   dateKey,
 		"iam:passedtoservice":  textKey,
+		"iam:awsservicename":   textKey, // of CreateServiceLinkedRole alone, so absent from all that is served
 	},
 	Trust: {
 		"aws:principalarn":     arnKey,

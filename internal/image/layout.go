@@ -42,13 +42,16 @@ func (l Layout) Find(name string) (v1.Image, v1.Descriptor, error) {
 	return nil, v1.Descriptor{}, fmt.Errorf("%q in layout %s: %w", name, l.Dir, ErrNotFound)
 }
 
-// Names lists the descriptors of the layout's index by name.
-func (l Layout) Names() (map[string]v1.Descriptor, error) {
+// Names are the descriptors of a layout's index by name.
+type Names map[string]v1.Descriptor
+
+// Names lists the images that have a name.
+func (l Layout) Names() (Names, error) {
 	index, err := l.index()
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]v1.Descriptor{}
+	names := Names{}
 	for _, desc := range index.Manifests {
 		if name := desc.Annotations[nameAnnotation]; name != "" {
 			names[name] = desc
@@ -74,6 +77,7 @@ func (l Layout) Put(name string, img v1.Image, annotations map[string]string) er
 	if err != nil {
 		return fmt.Errorf("put image %s: %w", name, err)
 	}
+	desc.ArtifactType = "" // the library sets it for images that are no artifacts
 	desc.Annotations = map[string]string{nameAnnotation: name}
 	for k, v := range annotations {
 		desc.Annotations[k] = v

@@ -55,6 +55,9 @@ func (b *bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for name, value := range enc.Fields {
+		if text, ok := value.(string); ok && len(text) > maxField {
+			value = text[:maxField] + "..."
+		}
 		attrs = append(attrs, slog.Any(name, value))
 	}
 	slices.SortFunc(attrs, func(a, b slog.Attr) int {
@@ -66,6 +69,9 @@ func (b *bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	b.log.LogAttrs(context.Background(), level(e.Level), "etcd: "+e.Message, attrs...)
 	return nil
 }
+
+// maxField bounds a value: the engine quotes whole transactions.
+const maxField = 300
 
 func (b *bridge) Sync() error { return nil }
 

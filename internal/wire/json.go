@@ -33,8 +33,8 @@ func (awsJSON) route(c *Call) error {
 	return nil
 }
 
-func (awsJSON) unknown(*Service, string) error {
-	return &Error{Code: "UnknownOperationException", Status: http.StatusBadRequest}
+func (awsJSON) unknown(_ *Service, name string) error {
+	return &Error{Code: "UnknownOperationException", Message: "Unknown operation: " + name, Status: http.StatusBadRequest}
 }
 
 func (awsJSON) decode(c *Call, body []byte) error {

@@ -33,14 +33,14 @@ func (restJSON) prepare(s *Service) error {
 func (restJSON) route(c *Call) error {
 	op, labels, ok := c.service.router.match(c.request.Method, c.request.URL.EscapedPath(), c.request.URL.RawQuery)
 	if !ok {
-		return c.service.UnknownOperation("")
+		return c.service.UnknownOperation(c.request.Method + " " + c.request.URL.EscapedPath())
 	}
 	c.op, c.labels = op, labels
 	return nil
 }
 
-func (restJSON) unknown(*Service, string) error {
-	return &Error{Code: "UnknownOperationException", Status: http.StatusNotFound}
+func (restJSON) unknown(_ *Service, name string) error {
+	return &Error{Code: "UnknownOperationException", Message: "Unknown operation: " + name, Status: http.StatusNotFound}
 }
 
 func (restJSON) decode(c *Call, body []byte) error {

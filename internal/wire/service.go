@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -124,6 +125,19 @@ func (c *Call) MaxBody() int64 {
 		return c.service.MaxBody
 	}
 	return DefaultMaxBody
+}
+
+// TooLarge is the error of a body larger than MaxBody.
+// AWS: recorded for CreateFunction; the name is that of the IAM action (InvokeFunction, not Invoke).
+func (c *Call) TooLarge() error {
+	name := c.Operation()
+	if c.op != nil && c.op.action != "" {
+		_, name, _ = strings.Cut(c.op.action, ":")
+	}
+	return &Error{
+		Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+		Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", c.MaxBody(), name),
+	}
 }
 
 // Decode reads the input from the request's head and body. The call keeps parts of body.

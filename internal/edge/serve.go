@@ -1,0 +1,61 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"lambent.dev/lambent/internal/lifecycle"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 3 * time.Minute
+	maxHeaderBytes    = 64 << 10 // Lambda's client context alone may be 3.5 KB, a session token 2 KB
+)
+
+// Serve answers requests on l until ctx ends, then gives those in flight DrainTimeout to finish.
+// It may be called for several listeners; it closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	// Requests outlive ctx while they drain, and no longer.
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	hs := &http.Server{
+		Handler: s, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: func(net.Listener) context.Context { return base },
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	wait := lifecycle.Go("edge drain", func() {
+		select {
+		case <-ctx.Done():
+			s.drain(base, hs, cancel)
+		case <-ended:
+		}
+	})
+	err := hs.Serve(l)
+	close(ended)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	wait()
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// drain waits for the requests in flight, then cuts off those that are left.
+func (s *Server) drain(base context.Context, hs *http.Server, cancel func()) {
+	ctx, stop := context.WithTimeout(base, s.cfg.DrainTimeout)
+	defer stop()
+	if err := hs.Shutdown(ctx); err != nil {
+		s.log.Warn("requests cut off at the end", "in flight", s.inFlight.Load())
+		cancel()
+		_ = hs.Close() // what it closes is given up anyway
+	}
+}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -27,12 +26,6 @@ import (
 
 // prewarmer is the name gVisor runs its sentry by: PREWARMER BINARY ARGV...
 const prewarmer = "gvisor-sentry-prewarmer"
-
-func init() {
-	// Threads started by a thread inherit its cgroups; place.go moves only this one.
-	// The main goroutine runs commands, so every process they start follows.
-	runtime.LockOSThread()
-}
 
 func main() {
 	if filepath.Base(os.Args[0]) == prewarmer && len(os.Args) > 2 {

@@ -118,7 +118,7 @@ type Sandbox interface {
 	Exit() Exit
 	// Freeze stops every thread; it returns when all are stopped.
 	Freeze(ctx context.Context) error
-	// Thaw undoes Freeze. Thawing what is not frozen does nothing.
+	// Thaw undoes Freeze. Thawing what is not frozen, or has ended, does nothing.
 	Thaw(ctx context.Context) error
 	// SetCPU changes the CPU quota, in thousandths of a CPU; 0 means unlimited.
 	SetCPU(ctx context.Context, milli int) error

@@ -206,7 +206,7 @@ func (p *process) Thaw(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead {
-		return sandbox.ErrExited
+		return nil
 	}
 	return p.signal(syscall.SIGCONT)
 }

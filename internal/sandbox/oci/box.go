@@ -94,8 +94,8 @@ func (b *box) Freeze(ctx context.Context) error {
 func (b *box) Thaw(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.deleted {
-		return sandbox.ErrExited
+	if b.ended() {
+		return nil
 	}
 	return b.group.Thaw(ctx)
 }

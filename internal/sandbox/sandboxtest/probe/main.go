@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ func main() {
 		"cat":     cat,
 		"exit":    func(a []string) error { os.Exit(number(a)); return nil },
 		"sleep":   func([]string) error { fmt.Println("ready"); select {} },
+		"crash":   crash,
 		"tick":    tick,
 		"spin":    spin,
 		"report":  report,
@@ -62,6 +64,12 @@ func cat(a []string) error {
 	return err
 }
 
+// crash ends the program by SIGABRT.
+func crash([]string) error {
+	debug.SetTraceback("crash")
+	panic("on purpose")
+}
+
 // tick prints a growing number every millisecond or so.
 func tick([]string) error {
 	for n := 0; ; n++ {
@@ -84,7 +92,7 @@ func spin(a []string) error {
 		rounds++
 	}
 	fmt.Println(rounds)
-	return nil
+	select {}
 }
 
 // Report is what the probe sees of its sandbox.

@@ -1,0 +1,10 @@
+//go:build lambent_embed
+
+package embedded
+
+import _ "embed" // for go:embed
+
+// binary is the runtime, copied here by `make build`.
+//
+//go:embed lambent-runsc
+var binary []byte

@@ -1,0 +1,124 @@
+// Package embedded finds the OCI runtime that belongs to this program.
+//
+// A release carries lambent-runsc inside itself (build tag lambent_embed, set by
+// `make build`); Unpack writes it to disk once per version. Without the tag the
+// runtime is a file beside the executable, and for tests in the source tree's bin.
+package embedded
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Name is the file name of the runtime.
+const Name = "lambent-runsc"
+
+// ErrNotFound is returned when there is no runtime to be had.
+var ErrNotFound = errors.New("the sandbox runtime " + Name + " was not found")
+
+// Options change where Find looks.
+type Options struct {
+	// Dir is where an embedded runtime is unpacked: Dir/<digest>/runsc. It is not
+	// used when none is embedded.
+	Dir string
+	// FromSource also looks in bin/ of the module that contains the working
+	// directory, for tests.
+	FromSource bool
+}
+
+// Find returns the path of the runtime, unpacking it first if it is embedded.
+func Find(o Options) (string, error) {
+	if len(binary) > 0 && o.Dir != "" {
+		return unpack(o.Dir, binary)
+	}
+	var tried []string
+	if exe, err := os.Executable(); err == nil {
+		tried = append(tried, filepath.Join(filepath.Dir(exe), Name))
+	}
+	if o.FromSource {
+		if root, ok := moduleRoot(); ok {
+			tried = append(tried, filepath.Join(root, "bin", Name))
+		}
+	}
+	for _, p := range tried {
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%w: tried %q", ErrNotFound, tried)
+}
+
+// moduleRoot is the nearest directory above the working directory with a go.mod.
+func moduleRoot() (string, bool) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, true
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			break
+		}
+		dir = up
+	}
+	return "", false
+}
+
+// unpack writes program to dir/<digest>/runsc unless it is there with the same
+// contents. The file appears whole or not at all, and concurrent calls agree.
+func unpack(dir string, program []byte) (_ string, err error) {
+	sum := sha256.Sum256(program)
+	dir = filepath.Join(dir, hex.EncodeToString(sum[:]))
+	path := filepath.Join(dir, "runsc")
+	if same(path, program) {
+		return path, nil
+	}
+	// runsc runs itself as nobody.
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("unpack runtime: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".runsc-*")
+	if err != nil {
+		return "", fmt.Errorf("unpack runtime: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+			err = fmt.Errorf("unpack runtime: %w", err)
+		}
+	}()
+	_, err = f.Write(program)
+	err = errors.Join(err, f.Chmod(0o755), f.Sync(), f.Close())
+	if err != nil {
+		return "", err
+	}
+	return path, os.Rename(f.Name(), path)
+}
+
+// same reports whether the file has these contents and may be executed.
+func same(path string, want []byte) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() != int64(len(want)) || st.Mode().Perm() != 0o755 {
+		return false
+	}
+	buf := make([]byte, 1<<20)
+	for len(want) > 0 {
+		n, err := io.ReadFull(f, buf[:min(len(buf), len(want))])
+		if err != nil || !bytes.Equal(buf[:n], want[:n]) {
+			return false
+		}
+		want = want[n:]
+	}
+	return true
+}

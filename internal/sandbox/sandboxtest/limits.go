@@ -1,0 +1,123 @@
+package sandboxtest
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+func (s suite) memory() []test {
+	return []test{
+		{"OOM", s.oom},
+		{"AllOfIt", s.allOfIt},
+		{"Stats", s.stats},
+		{"ScratchIsNotMemory", s.scratchIsNotMemory},
+	}
+}
+
+func (s suite) cpu() []test {
+	return []test{{"Quota", s.quota}}
+}
+
+// oom: taking twice the memory ends the sandbox, and the reason is known.
+func (s suite) oom(t *testing.T) {
+	spec := s.spec(t, "alloc", "256")
+	spec.Memory = 128 << 20
+	b := s.start(t, spec)
+	got := 0
+	for line := b.line(); line != ""; line = b.line() {
+		got, _ = strconv.Atoi(line)
+	}
+	if e := b.wait(); !e.OOM || e.Signal != 9 {
+		t.Errorf("exit %+v, want an out-of-memory kill", e)
+	}
+	if got < 96 || got > 148 {
+		t.Errorf("%d MiB allocated under a limit of 128", got)
+	}
+}
+
+// allOfIt: most of the memory can be used.
+func (s suite) allOfIt(t *testing.T) {
+	spec := s.spec(t, "alloc", "104")
+	spec.Memory = 128 << 20
+	b := s.start(t, spec)
+	for n := 8; n <= 104; n += 8 {
+		b.expect(strconv.Itoa(n))
+	}
+	b.expect("ready")
+}
+
+func (s suite) stats(t *testing.T) {
+	for _, c := range []struct {
+		args     []string
+		min, max int64
+	}{
+		{[]string{"sleep"}, 512 << 10, 24 << 20},
+		{[]string{"alloc", "64"}, 64 << 20, 88 << 20},
+	} {
+		spec := s.spec(t, c.args...)
+		spec.ID += c.args[0]
+		spec.Memory = 128 << 20
+		b := s.start(t, spec)
+		for b.line() != "ready" {
+		}
+		st, err := b.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%v: %d KiB, %v", c.args, st.MemoryBytes>>10, st.CPUTime)
+		if st.MemoryBytes < c.min || st.MemoryBytes > c.max {
+			t.Errorf("%v: %d bytes, want %d to %d", c.args, st.MemoryBytes, c.min, c.max)
+		}
+		if st.CPUTime <= 0 {
+			t.Errorf("%v: no CPU time", c.args)
+		}
+	}
+}
+
+// scratchIsNotMemory: three times the memory fits into the scratch directory, and
+// does not count.
+func (s suite) scratchIsNotMemory(t *testing.T) {
+	spec := s.spec(t, "fill", "/tmp/big", "400")
+	spec.Memory = 128 << 20
+	spec.Containers[0].Mounts = []sandbox.Mount{{Destination: "/tmp", Scratch: 512 << 20}}
+	start := time.Now()
+	b := s.start(t, spec)
+	b.expect("400 false 512")
+	b.expect("ready")
+	st, err := b.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("400 MiB in %v, %d KiB of memory", time.Since(start), st.MemoryBytes>>10)
+	if st.MemoryBytes > 80<<20 {
+		t.Errorf("%d MiB of memory with 400 MiB in scratch", st.MemoryBytes>>20)
+	}
+}
+
+// quota: a quarter of a CPU does about a quarter of the work, and SetCPU changes it
+// while it runs.
+func (s suite) quota(t *testing.T) {
+	share := func(id string, milli int) float64 {
+		spec := s.spec(t, "spin", "1000")
+		spec.ID += id
+		b := s.start(t, spec)
+		b.expect("ready")
+		if err := b.SetCPU(t.Context(), milli); err != nil {
+			t.Fatal(err)
+		}
+		before, start := s.cpuTime(b), time.Now()
+		if _, err := strconv.Atoi(b.line()); err != nil {
+			t.Fatal(err)
+		}
+		return (s.cpuTime(b) - before).Seconds() / time.Since(start).Seconds()
+	}
+	if got := share("quarter", 250); got < 0.15 || got > 0.35 {
+		t.Errorf("%.2f of a CPU with a quota of 0.25", got)
+	}
+	if got := share("half", 500); got < 0.35 || got > 0.62 {
+		t.Errorf("%.2f of a CPU with a quota of 0.5", got)
+	}
+}

@@ -1,27 +1,59 @@
 // Package segment keeps append-only logs of records in files of bounded size.
+//
+// A record that Append has answered for is with the kernel: it survives kill -9 of the process.
+// It is fsynced, together with its neighbours, within SyncEvery by Run, or at once by Sync, and
+// from then on survives a power cut. Every record carries its length and a CRC-32C over both, so
+// what a cut left of the last file is recognised and dropped by Open; damage anywhere else is an
+// error of the read that meets it.
+//
+// Records are found by Position, which the owner keeps in an index of its own. A Log is safe for
+// concurrent use; readers do not block writers.
 package segment
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 )
 
-var errUnfinished = errors.New("unfinished")
+var (
+	// ErrNotFound is returned for a position in a segment that does not exist (any more).
+	ErrNotFound = errors.New("segment not found")
+	// ErrCorrupt is returned for a position at which there is no whole record.
+	ErrCorrupt = errors.New("record is damaged")
+	// ErrTooLarge is returned for a record above MaxRecord.
+	ErrTooLarge = errors.New("record too large")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("log is closed")
+)
 
 // Config is what Open needs; zero fields have defaults.
 type Config struct {
 	Dir       string
-	MaxBytes  int64         // size at which a segment is closed and the next begun; default 64 MiB
+	MaxBytes  int64         // size at which a segment is finished and the next begun; default 64 MiB
 	SyncEvery time.Duration // how long a record may wait for its fsync; default 50 ms
 	Logger    *slog.Logger
 }
 
-// Position is where a record is. Positions of one log are ordered as their records are.
+// Position is where a record is. Positions of one log are ordered as their records are; the zero
+// Position is before all.
 type Position struct {
 	Segment uint64
 	Offset  int64
+}
+
+// Compare orders positions.
+func (p Position) Compare(o Position) int {
+	return cmp.Or(cmp.Compare(p.Segment, o.Segment), cmp.Compare(p.Offset, o.Offset))
 }
 
 // SegmentInfo describes one file of a log.
@@ -32,34 +64,294 @@ type SegmentInfo struct {
 }
 
 // Log is an append-only log.
-type Log struct{}
+type Log struct {
+	cfg   Config
+	wake  chan struct{} // tells Run that there is something to fsync
+	syncs sync.Mutex    // one fsync at a time: the next one covers all who wait
 
-// Open opens or makes the log.
-func Open(cfg Config) (*Log, error) { return nil, errUnfinished }
+	mu     sync.RWMutex // guards what follows
+	files  []*file      // oldest first; the last one is written to
+	dirty  bool         // something was written since the last fsync began
+	failed error        // of an fsync; the log takes nothing more
+	closed bool
+	buf    []byte // of the append in progress
+}
 
-// Append writes one record.
-func (l *Log) Append(rec []byte) (Position, error) { return Position{}, errUnfinished }
+const suffix = ".seg"
 
-// AppendAll writes records next to each other.
-func (l *Log) AppendAll(recs [][]byte) ([]Position, error) { return nil, errUnfinished }
+// Open opens or makes the log in cfg.Dir, and cuts off what a crash left of the last record.
+func Open(cfg Config) (*Log, error) {
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 64<<20)
+	cfg.SyncEvery = cmp.Or(cfg.SyncEvery, 50*time.Millisecond)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	l := &Log{cfg: cfg, wake: make(chan struct{}, 1)}
+	if err := l.load(); err != nil {
+		for _, f := range l.files {
+			f.f.Close()
+		}
+		return nil, fmt.Errorf("open log %s: %w", cfg.Dir, err)
+	}
+	return l, nil
+}
 
-// Sync returns when every record appended before is on disk.
-func (l *Log) Sync() error { return errUnfinished }
+func (l *Log) load() error {
+	if err := os.MkdirAll(l.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	ids, err := l.ids()
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		f, err := openFile(l.path(id), id)
+		if err != nil {
+			return err
+		}
+		l.files = append(l.files, f)
+		if i < len(ids)-1 {
+			continue // finished and fsynced before its successor was made
+		}
+		lost, err := f.recover()
+		if err != nil {
+			return err
+		}
+		if lost > 0 {
+			l.cfg.Logger.Warn("dropped a torn record", "file", l.path(id), "bytes", lost)
+		}
+	}
+	if len(ids) == 0 {
+		return l.begin(1)
+	}
+	return nil
+}
 
-// Read returns the record at pos.
-func (l *Log) Read(pos Position) ([]byte, error) { return nil, errUnfinished }
+// ids lists the segments of the folder in order.
+func (l *Log) ids() ([]uint64, error) {
+	entries, err := os.ReadDir(l.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []uint64
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), suffix)
+		if !ok {
+			continue
+		}
+		id, err := strconv.ParseUint(digits, 10, 64)
+		if err != nil || id == 0 {
+			return nil, fmt.Errorf("%s: unexpected name", e.Name())
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
 
-// Scan calls fn for every record from a position on.
-func (l *Log) Scan(from Position, fn func(Position, []byte) error) error { return errUnfinished }
+func (l *Log) path(id uint64) string {
+	return filepath.Join(l.cfg.Dir, fmt.Sprintf("%016d%s", id, suffix))
+}
 
-// Segments lists the files, oldest first.
-func (l *Log) Segments() []SegmentInfo { return nil }
+// begin makes a new last segment, durably.
+func (l *Log) begin(id uint64) error {
+	f, err := createFile(l.path(id), id)
+	if err != nil {
+		return err
+	}
+	if err := syncDir(l.cfg.Dir); err != nil {
+		f.f.Close()
+		return err
+	}
+	l.files = append(l.files, f)
+	return nil
+}
 
-// Drop removes a segment.
-func (l *Log) Drop(segment uint64) error { return errUnfinished }
+// Append writes one record and returns where it is.
+func (l *Log) Append(rec []byte) (Position, error) {
+	pos, err := l.AppendAll([][]byte{rec})
+	if err != nil {
+		return Position{}, err
+	}
+	return pos[0], nil
+}
 
-// Run fsyncs what is appended.
-func (l *Log) Run(ctx context.Context) error { return errUnfinished }
+// AppendAll writes records next to each other, with one write, into one segment. Either all of
+// them are in the log afterwards or none. It may not be called with more than a gigabyte.
+func (l *Log) AppendAll(recs [][]byte) ([]Position, error) {
+	if len(recs) == 0 {
+		return nil, nil
+	}
+	for _, rec := range recs {
+		if len(rec) > MaxRecord {
+			return nil, fmt.Errorf("append %d bytes: %w", len(rec), ErrTooLarge)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
+	last := l.files[len(l.files)-1]
+	l.buf = l.buf[:0]
+	offsets := make([]int64, len(recs))
+	for i, rec := range recs {
+		offsets[i] = int64(len(l.buf))
+		l.buf = appendFrame(l.buf, rec)
+	}
+	if size := last.size.Load(); size > headerSize && size+int64(len(l.buf)) > l.cfg.MaxBytes {
+		if err := l.rotate(); err != nil {
+			return nil, fmt.Errorf("append: %w", err)
+		}
+		last = l.files[len(l.files)-1]
+	}
+	at, err := last.write(l.buf)
+	if err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	if cap(l.buf) > 1<<20 {
+		l.buf = nil // one big record is no reason to keep its size for ever
+	}
+	l.markDirty()
+	out := make([]Position, len(recs))
+	for i, off := range offsets {
+		out[i] = Position{Segment: last.id, Offset: at + off}
+	}
+	return out, nil
+}
 
-// Close fsyncs and closes the files.
-func (l *Log) Close() error { return errUnfinished }
+// rotate finishes the last segment and begins the next. The old one is on disk before the new
+// one exists, so only the last file can be torn.
+func (l *Log) rotate() error {
+	last := l.files[len(l.files)-1]
+	if err := last.f.Sync(); err != nil {
+		return err
+	}
+	return l.begin(last.id + 1)
+}
+
+// usable tells whether the log can be changed.
+func (l *Log) usable() error {
+	if l.closed {
+		return ErrClosed
+	}
+	return l.failed
+}
+
+func (l *Log) markDirty() {
+	l.dirty = true
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Sync returns when every record that was appended before is on disk. Callers share fsyncs.
+func (l *Log) Sync() error {
+	l.syncs.Lock()
+	defer l.syncs.Unlock()
+	l.mu.Lock()
+	if !l.dirty || l.failed != nil {
+		defer l.mu.Unlock()
+		return l.failed
+	}
+	l.dirty = false
+	last := l.files[len(l.files)-1]
+	l.mu.Unlock()
+	if err := last.f.Sync(); err != nil {
+		if errors.Is(err, os.ErrClosed) {
+			return nil // dropped or closed meanwhile, which fsyncs
+		}
+		// The kernel may have thrown the pages away, and says so only once: the log must not
+		// go on as if they were there.
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.failed = fmt.Errorf("fsync log: %w", err)
+		return l.failed
+	}
+	return nil
+}
+
+// Run fsyncs what is appended, at most SyncEvery after it was, until ctx ends. It ends with the
+// error of an fsync that fails; the log takes no more records then.
+func (l *Log) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return l.Sync()
+		case <-l.wake:
+		}
+		// Half of the time is for others to join, the other half for the fsync itself.
+		pause := time.NewTimer(l.cfg.SyncEvery / 2)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+		if err := l.Sync(); err != nil {
+			return err
+		}
+	}
+}
+
+// Segments lists the files, oldest first. The last one is being written to.
+func (l *Log) Segments() []SegmentInfo {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	out := make([]SegmentInfo, 0, len(l.files))
+	for _, f := range l.files {
+		out = append(out, SegmentInfo{ID: f.id, Bytes: f.size.Load(), Modified: time.Unix(0, f.modified.Load())})
+	}
+	return out
+}
+
+// Drop removes a segment with its records. Dropping the one that is written to begins a new one
+// first. A read in progress finishes; later ones get ErrNotFound.
+func (l *Log) Drop(segment uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(l.files, func(f *file) bool { return f.id == segment })
+	if i < 0 {
+		return fmt.Errorf("drop segment %d: %w", segment, ErrNotFound)
+	}
+	if i == len(l.files)-1 {
+		if err := l.begin(segment + 1); err != nil {
+			return fmt.Errorf("drop segment %d: %w", segment, err)
+		}
+	}
+	f := l.files[i]
+	if err := os.Remove(l.path(segment)); err != nil {
+		return fmt.Errorf("drop segment %d: %w", segment, err)
+	}
+	l.files = slices.Delete(l.files, i, i+1)
+	f.close()
+	if err := syncDir(l.cfg.Dir); err != nil {
+		return fmt.Errorf("drop segment %d: %w", segment, err)
+	}
+	return nil
+}
+
+// Close fsyncs and closes the files. It may be called more than once.
+func (l *Log) Close() error {
+	err := l.Sync()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	for _, f := range l.files {
+		f.close()
+	}
+	return err
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

@@ -1,0 +1,104 @@
+package segment
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Read returns the record at pos.
+func (l *Log) Read(pos Position) ([]byte, error) {
+	f, ok := l.file(pos.Segment)
+	if !ok {
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, ErrNotFound)
+	}
+	if err := f.acquire(); err != nil {
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, err)
+	}
+	defer f.release()
+	end := f.size.Load()
+	if pos.Offset < headerSize || pos.Offset >= end {
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, ErrCorrupt)
+	}
+	rec, err := readFrame(io.NewSectionReader(f.f, pos.Offset, end-pos.Offset), end-pos.Offset, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, damaged(err))
+	}
+	return rec, nil
+}
+
+// Scan calls fn for every record from a position on, in order, up to what is appended when the
+// scan gets there. The bytes are valid only until fn returns. Scan ends with fn's error, with
+// ErrCorrupt at the first damaged record, or with nil. A segment that is dropped meanwhile is
+// passed over. from must be the zero Position, a position of a record, or the end of one.
+func (l *Log) Scan(from Position, fn func(Position, []byte) error) error {
+	for id := from.Segment; ; id++ {
+		f, ok := l.next(id)
+		if !ok {
+			return nil
+		}
+		at := headerSize
+		if f.id == from.Segment {
+			at = max(at, from.Offset)
+		}
+		if err := f.acquire(); errors.Is(err, ErrNotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		err := f.scan(at, fn)
+		f.release()
+		if err != nil {
+			return err
+		}
+		id = f.id
+	}
+}
+
+// scan reads one file from an offset to its end.
+func (f *file) scan(at int64, fn func(Position, []byte) error) error {
+	var buf []byte
+	for end := f.size.Load(); at < end; end = f.size.Load() {
+		r := bufio.NewReaderSize(io.NewSectionReader(f.f, at, end-at), 64<<10)
+		for at < end {
+			rec, err := readFrame(r, end-at, buf)
+			if err != nil {
+				return fmt.Errorf("scan %d/%d: %w", f.id, at, damaged(err))
+			}
+			if err := fn(Position{Segment: f.id, Offset: at}, rec); err != nil {
+				return err
+			}
+			at += frameSize(len(rec))
+			buf = rec
+		}
+	}
+	return nil
+}
+
+// damaged tells a record that is not there from a disk that cannot be read.
+func damaged(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrCorrupt
+	}
+	return err
+}
+
+func (l *Log) file(id uint64) (*file, bool) {
+	f, ok := l.next(id)
+	return f, ok && f.id == id
+}
+
+// next is the first file with an id from id on.
+func (l *Log) next(id uint64) (*file, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	i, _ := slices.BinarySearchFunc(l.files, id, func(f *file, id uint64) int {
+		return Position{Segment: f.id}.Compare(Position{Segment: id})
+	})
+	if i == len(l.files) {
+		return nil, false
+	}
+	return l.files[i], true
+}

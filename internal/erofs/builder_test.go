@@ -74,6 +74,9 @@ func list(t *testing.T, b *Builder) []string {
 		line := p + " " + info.Sys().(*erofs.Stat).Mode.String()
 		switch {
 		case info.Mode().IsRegular():
+			if l := info.Sys().(*erofs.Stat).InodeLayout; l != 0 {
+				t.Errorf("%s has layout %d: gVisor cannot map it", p, l)
+			}
 			data, err := fs.ReadFile(img, p)
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package erofs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -43,19 +44,65 @@ func (b *Builder) WriteFile(name string) (err error) {
 }
 
 // WriteTo writes the image to an empty file. The Builder keeps its entries.
-func (b *Builder) WriteTo(w io.WriteSeeker) error {
+func (b *Builder) WriteTo(f *os.File) error {
 	// Epoch zero: the time of the build is not part of the contents.
-	out := erofs.Create(w, erofs.WithBuildTime(0, 0), erofs.WithBlockSize(blockSize))
+	out := erofs.Create(f, erofs.WithBuildTime(0, 0), erofs.WithBlockSize(blockSize))
 	if err := out.CopyFrom(tree{b}); err != nil {
 		return fmt.Errorf("write image: %w", err)
 	}
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("write image: %w", err)
 	}
+	if err := b.correctSizes(f); err != nil {
+		return fmt.Errorf("write image: %w", err)
+	}
 	return nil
 }
 
+// correctSizes gives small files their true sizes. gVisor maps only files whose data has blocks
+// of its own (mkfs.erofs calls it noinline_data; a mapped file with data beside its inode is a
+// SIGBUS), and the writer has no option for that: it puts data beside the inode whenever both
+// fit into a block. So it is told that no file is smaller than a block, and here the sizes in
+// the inodes are put right.
+func (b *Builder) correctSizes(f *os.File) error {
+	var at [4]byte
+	if _, err := f.ReadAt(at[:], metaBlockOffset); err != nil {
+		return err
+	}
+	inodes := int64(binary.LittleEndian.Uint32(at[:])) * blockSize
+	img, err := erofs.Open(f)
+	if err != nil {
+		return err
+	}
+	return fs.WalkDir(img, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		n, err := tree{b}.at(name)
+		if err != nil || n.entry.Size == 0 || n.entry.Size >= blockSize {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		var size [4]byte // little endian: the low half is enough, the high one is zero
+		binary.LittleEndian.PutUint32(size[:], uint32(n.entry.Size))
+		_, err = f.WriteAt(size[:], inodes+info.Sys().(*erofs.Stat).Ino*inodeSlot+inodeSizeOffset)
+		return err
+	})
+}
+
+// The on-disk format, as far as correctSizes needs it.
+const (
+	metaBlockOffset = 1024 + 40 // in the superblock: the block where inodes begin
+	inodeSlot       = 32        // bytes that an inode number counts
+	inodeSizeOffset = 8         // in the short and in the long inode
+)
+
 const blockSize = 4096
+
+var zeros = strings.Repeat("\x00", blockSize)
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
@@ -86,7 +133,11 @@ func (t tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return treeFile{info{name, n}, io.NewSectionReader(t.b.spool, n.offset, n.entry.Size)}, nil
+	data := io.Reader(io.NewSectionReader(t.b.spool, n.offset, n.entry.Size))
+	if n.entry.Size < blockSize {
+		data = io.MultiReader(data, strings.NewReader(zeros[n.entry.Size:]))
+	}
+	return treeFile{info{name, n}, data}, nil
 }
 
 func (t tree) Stat(name string) (fs.FileInfo, error) {
@@ -130,10 +181,18 @@ type info struct {
 }
 
 func (i info) Name() string       { return i.name }
-func (i info) Size() int64        { return i.node.entry.Size }
 func (i info) Mode() fs.FileMode  { return i.node.entry.Mode }
 func (i info) ModTime() time.Time { return i.node.entry.MTime }
 func (i info) IsDir() bool        { return i.node.entry.Mode.IsDir() }
+
+// Size is what the writer is to believe; see correctSizes.
+func (i info) Size() int64 {
+	if s := i.node.entry.Size; !i.node.entry.Mode.IsRegular() || s == 0 || s > blockSize {
+		return s
+	}
+	return blockSize
+}
+
 func (i info) Sys() any {
 	e := i.node.entry
 	s := &erofs.Stat{UID: e.UID, GID: e.GID}

@@ -2,6 +2,9 @@ package image
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -104,6 +107,20 @@ func account(b *erofs.Builder, name, root, sandbox, nobody string) error {
 		lines = append(lines, nobody)
 	}
 	return replace(b, name, strings.Join(lines, "\n")+"\n")
+}
+
+// checkCA refuses what would make every bundle it is appended to unreadable.
+func checkCA(ca []byte) error {
+	for rest := bytes.TrimSpace(ca); len(rest) > 0; rest = bytes.TrimSpace(rest) {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return errors.New("the region's certificate is not PEM")
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("the region's certificate: %w", err)
+		}
+	}
+	return nil
 }
 
 // trust appends the region's own certificate to the bundles that the image has. A bundle that

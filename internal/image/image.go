@@ -93,6 +93,9 @@ func Open(config Config) (*Store, error) {
 	if config.Transport == nil {
 		config.Transport = http.DefaultTransport
 	}
+	if err := checkCA(config.CA); err != nil {
+		return nil, fmt.Errorf("open images: %w", err)
+	}
 	cache, err := erofs.OpenCache(config.Dir)
 	if err != nil {
 		return nil, err

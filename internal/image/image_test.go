@@ -4,10 +4,16 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
 	"log"
+	"math/big"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -112,6 +118,29 @@ func read1(t *testing.T, root fs.FS, name string) string {
 	return string(b)
 }
 
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// TestBadCA: it would make the bundles of all images unreadable.
+func TestBadCA(t *testing.T) {
+	for _, ca := range []string{"x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
+		if _, err := Open(Config{Dir: t.TempDir(), CA: []byte(ca)}); err == nil {
+			t.Errorf("%q was taken", ca)
+		}
+	}
+}
+
 func TestLocal(t *testing.T) {
 	dir := t.TempDir()
 	l := Layout{Dir: dir}
@@ -124,7 +153,8 @@ func TestLocal(t *testing.T) {
 	if err := l.Put("base", build(t, base, map[string]string{"f": "upper"}), map[string]string{"k": "v"}); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, Config{Layouts: []string{filepath.Join(dir, "absent"), dir}, CA: []byte("OURS\n")})
+	ca := certificate(t)
+	s := open(t, Config{Layouts: []string{filepath.Join(dir, "absent"), dir}, CA: ca})
 	img, root := resolve(t, s, "oci:base")
 	for name, want := range map[string]string{
 		"f":                                 "upper",
@@ -132,7 +162,7 @@ func TestLocal(t *testing.T) {
 		"etc/hosts":                         hosts,
 		"etc/passwd":                        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n" + sandboxUser + "\n",
 		"etc/group":                         rootGroup + "\n" + sandboxGroup + "\n" + nobodyGroup + "\n",
-		"etc/ssl/certs/ca-certificates.crt": "BUNDLE\nOURS\n",
+		"etc/ssl/certs/ca-certificates.crt": "BUNDLE\n" + string(ca),
 	} {
 		if diff := cmp.Diff(want, read1(t, root, name)); diff != "" {
 			t.Errorf("%s: %s", name, diff)

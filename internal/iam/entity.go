@@ -31,6 +31,9 @@ type Entity struct {
 	Attached []string
 }
 
+// Key is what entities are sorted by: names are unique regardless of case.
+func (e Entity) Key() string { return key(e.Name) }
+
 // A Holder names a user or a role, which tags and policies hang on alike.
 type Holder struct {
 	kind string // as AWS's texts call it
@@ -279,22 +282,17 @@ func (s *Store) newEntity(account, path, name, kind, prefix string, tags []Tag) 
 	}, err
 }
 
-// page lists rows that keep wants, in order of name, after a name. next is where the next page
-// begins, "" at the end.
-func page[T any](t *kv.Table[T], account, after string, limit int, keep func(*T) bool) (values []T, next string, err error) {
-	rows, err := t.List(account, "", after, 0)
+// list are the rows that keep wants, in order of name.
+func list[T any](t *kv.Table[T], account string, keep func(*T) bool) ([]T, error) {
+	rows, err := t.List(account, "", "", 0)
 	if err != nil {
-		return nil, "", fmt.Errorf("list: %w", err)
+		return nil, fmt.Errorf("list: %w", err)
 	}
+	var values []T
 	for i := range rows {
-		if !keep(&rows[i].Value) {
-			continue
+		if keep(&rows[i].Value) {
+			values = append(values, rows[i].Value)
 		}
-		if limit > 0 && len(values) == limit {
-			return values, next, nil
-		}
-		values = append(values, rows[i].Value)
-		next = rows[i].Key
 	}
-	return values, "", nil
+	return values, nil
 }

@@ -66,9 +66,9 @@ func (s *Store) Policy(account, policyARN string) (ManagedPolicy, error) {
 	return row.Value, err
 }
 
-// Policies lists an account's managed policies under a path that keep wants, in order of name.
-func (s *Store) Policies(account, after string, limit int, keep func(*ManagedPolicy) bool) (policies []ManagedPolicy, next string, err error) {
-	return page(s.policies, account, after, limit, keep)
+// Policies are an account's own managed policies, in order of name.
+func (s *Store) Policies(account string) ([]ManagedPolicy, error) {
+	return list(s.policies, account, func(*ManagedPolicy) bool { return true })
 }
 
 // AWSPolicies are AWS's managed policies, in order of ARN.
@@ -102,11 +102,11 @@ func (s *Store) touchPolicy(account, policyARN string) ([]kv.Op, error) {
 
 // Holders are the users and roles that a managed policy is attached to, in order of name.
 func (s *Store) Holders(account, policyARN string) (users []User, roles []Role, err error) {
-	users, _, err = page(s.users, account, "", 0, func(u *User) bool { return slices.Contains(u.Attached, policyARN) })
+	users, err = list(s.users, account, func(u *User) bool { return slices.Contains(u.Attached, policyARN) })
 	if err != nil {
 		return nil, nil, err
 	}
-	roles, _, err = page(s.roles, account, "", 0, func(r *Role) bool { return slices.Contains(r.Attached, policyARN) })
+	roles, err = list(s.roles, account, func(r *Role) bool { return slices.Contains(r.Attached, policyARN) })
 	return users, roles, err
 }
 
@@ -217,9 +217,9 @@ func (s *Store) changePolicy(ctx context.Context, account, policyARN string, fn 
 }
 
 // CreatePolicyVersion adds a version, as the default one if asked.
-func (s *Store) CreatePolicyVersion(ctx context.Context, account, policyARN, doc string, asDefault bool) (v PolicyVersion, isDefault bool, err error) {
+func (s *Store) CreatePolicyVersion(ctx context.Context, account, policyARN, doc string, asDefault bool) (v PolicyVersion, err error) {
 	if err := s.checkManaged(doc); err != nil {
-		return PolicyVersion{}, false, err
+		return PolicyVersion{}, err
 	}
 	err = s.changePolicy(ctx, account, policyARN, func(p *ManagedPolicy) error {
 		if len(p.Versions) >= maxVersions {
@@ -234,7 +234,7 @@ func (s *Store) CreatePolicyVersion(ctx context.Context, account, policyARN, doc
 		}
 		return nil
 	})
-	return v, asDefault, err
+	return v, err
 }
 
 // DeletePolicyVersion deletes a version that is not the default one.

@@ -31,7 +31,7 @@ type Principal struct {
 	RoleARN     string // of the session's role
 	RoleID      string
 	SessionName string
-	Issued      time.Time // of the session
+	Issued      time.Time // when the session began or the key was made
 	Expires     time.Time // of the session
 }
 
@@ -56,7 +56,7 @@ func (s *Store) Authenticate(ctx context.Context, accessKeyID, token string) (se
 	if err != nil {
 		return "", Principal{}, err
 	}
-	p = Principal{Account: c.Account, AccessKeyID: accessKeyID, Name: c.Name}
+	p = Principal{Account: c.Account, AccessKeyID: accessKeyID, Name: c.Name, Issued: c.Issued}
 	switch c.Kind {
 	case credential.Root:
 		p.Kind, p.ARN, p.UserID = Root, s.arn(c.Account, "root"), c.Account
@@ -91,7 +91,7 @@ func (s *Store) authenticateRole(p *Principal, c credential.Credential) error {
 	p.Kind, p.RoleARN, p.RoleID, p.SessionName = AssumedRole, row.Value.ARN, c.ID, c.SessionName
 	p.ARN = s.SessionARN(c.Account, c.Name, c.SessionName)
 	p.UserID = c.ID + ":" + c.SessionName
-	p.Issued, p.Expires = c.Issued, c.Expires
+	p.Expires = c.Expires
 	return nil
 }
 

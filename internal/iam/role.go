@@ -56,9 +56,9 @@ func (s *Store) Role(account, nameOrARN string) (Role, error) {
 	return row.Value, nil
 }
 
-// Roles lists roles under a path, in order of name, after a name.
-func (s *Store) Roles(account, path, after string, limit int) (roles []Role, next string, err error) {
-	return page(s.roles, account, after, limit, func(r *Role) bool { return strings.HasPrefix(r.Path, path) })
+// Roles are the roles under a path, in order of name.
+func (s *Store) Roles(account, path string) ([]Role, error) {
+	return list(s.roles, account, func(r *Role) bool { return strings.HasPrefix(r.Path, path) })
 }
 
 // CreateRole makes a role.
@@ -199,10 +199,27 @@ func (r Role) Trusts(service string) bool {
 	})
 }
 
-// CanAssume reports whether the principal of ctx may assume a role under a session name. The
-// role's trust policy must allow it; if that names the account only, the principal's own policies
-// must as well. The error is a [*DeniedError] if not.
-func (s *Store) CanAssume(ctx context.Context, r Role, sessionName string) error {
+// An Assumption is what a caller asks for when it assumes a role, as far as trust policies look
+// at it.
+type Assumption struct {
+	SessionName string
+	ExternalID  *string
+}
+
+func (a Assumption) condition(key string) (value string, ok bool) {
+	switch {
+	case key == "sts:rolesessionname":
+		return a.SessionName, true
+	case key == "sts:externalid" && a.ExternalID != nil:
+		return *a.ExternalID, true
+	}
+	return "", false
+}
+
+// CanAssume reports whether the principal of ctx may assume a role. The role's trust policy must
+// allow it; if that names the account only, the principal's own policies must as well. The error
+// is a [*DeniedError] if not.
+func (s *Store) CanAssume(ctx context.Context, r Role, asked Assumption) error {
 	p, ok := PrincipalFrom(ctx)
 	if !ok {
 		return errNoPrincipal
@@ -224,8 +241,8 @@ func (s *Store) CanAssume(ctx context.Context, r Role, sessionName string) error
 		Action:    "sts:AssumeRole",
 		Principal: policy.Principal{AWS: append(own, s.arn(p.Account, "root"))},
 		Context: func(key string) (string, bool) {
-			if key == "sts:rolesessionname" {
-				return sessionName, true
+			if v, ok := asked.condition(key); ok {
+				return v, true
 			}
 			return conditions(key)
 		},

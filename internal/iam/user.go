@@ -26,9 +26,9 @@ func (s *Store) User(account, name string) (User, error) {
 	return row.Value, err
 }
 
-// Users lists users under a path, in order of name, after a name.
-func (s *Store) Users(account, path, after string, limit int) (users []User, next string, err error) {
-	return page(s.users, account, after, limit, func(u *User) bool { return strings.HasPrefix(u.Path, path) })
+// Users are the users under a path, in order of name.
+func (s *Store) Users(account, path string) ([]User, error) {
+	return list(s.users, account, func(u *User) bool { return strings.HasPrefix(u.Path, path) })
 }
 
 // CreateUser makes a user.

@@ -75,6 +75,7 @@ var keys = map[Kind]map[string]keyType{
 		"aws:tokenissuetime":   dateKey,
 		"aws:sourceaccount":    textKey,
 		"sts:rolesessionname":  textKey,
+		"sts:externalid":       textKey,
 	},
 }
 

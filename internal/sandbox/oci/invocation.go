@@ -95,17 +95,23 @@ func (v *invocation) passCode(c sandbox.Container) error {
 			}
 			f = v.keep(null)
 		}
-		v.passFD(f, stdioGuest+i)
+		if err := v.passFD(f, stdioGuest+i); err != nil {
+			return err
+		}
 	}
 	for i := range scratches(c) {
 		f, err := scratchFile(v.box.dir)
 		if err != nil {
 			return err
 		}
-		v.passFD(v.keep(f), filestoreGuest+i)
+		if err := v.passFD(v.keep(f), filestoreGuest+i); err != nil {
+			return err
+		}
 	}
 	for i, f := range c.Files {
-		v.passFD(f, 3+i)
+		if err := v.passFD(f, 3+i); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -117,8 +123,15 @@ func (v *invocation) pass(f *os.File) int {
 }
 
 // passFD hands f to the sandbox under the number guest.
-func (v *invocation) passFD(f *os.File, guest int) {
+func (v *invocation) passFD(f *os.File, guest int) error {
+	if _, err := f.SyscallConn(); f == nil || err != nil {
+		return fmt.Errorf("pass descriptor %d: %w", guest%stdioGuest, os.ErrClosed)
+	}
 	v.args = append(v.args, fmt.Sprintf("--pass-fd=%d:%d", v.pass(f), guest))
+	if len(v.files) > wideFD-3 {
+		return fmt.Errorf("pass %d descriptors: %w", len(v.files), sandbox.ErrUnsupported)
+	}
+	return nil
 }
 
 func (v *invocation) keep(f *os.File) *os.File {

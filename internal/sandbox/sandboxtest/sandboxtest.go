@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,7 @@ func (s suite) start(t *testing.T, spec sandbox.Spec) *box {
 	}
 	t.Cleanup(func() { r.Close() })
 	defer w.Close()
+	spec.Containers = slices.Clone(spec.Containers)
 	c := &spec.Containers[0]
 	if c.Stdout == nil {
 		c.Stdout = w

@@ -315,9 +315,14 @@ func TestAuthenticationErrors(t *testing.T) {
 }
 
 // signed makes a signed request by hand, for what the SDK's clients would never send.
-func (ts *testServer) signed(t *testing.T, service, method, path, body string, header http.Header) *http.Request {
+func (ts *testServer) signed(t testing.TB, service, method, path, body string, header http.Header) *http.Request {
 	t.Helper()
-	r, err := http.NewRequest(method, ts.http.URL+path, strings.NewReader(body))
+	return sign(t, service, method, ts.http.URL+path, body, header)
+}
+
+func sign(t testing.TB, service, method, uri, body string, header http.Header) *http.Request {
+	t.Helper()
+	r, err := http.NewRequest(method, uri, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,9 @@ func (s *Service) WriteError(w http.ResponseWriter, requestID string, err error)
 		api = &Error{Code: code, Message: "An internal error occurred.", ServerFault: true}
 	}
 	status, schema := s.describe(api)
-	w.Header()["X-Amzn-Errortype"] = []string{api.ErrorCode()}
+	if s.Protocol != Query {
+		w.Header()["X-Amzn-Errortype"] = []string{api.ErrorCode()}
+	}
 	sw := &statusWriter{ResponseWriter: w}
 	_ = s.Protocol.fail(s, sw, requestID, status, schema, api) // the client is gone if this fails
 	return api, sw.status

@@ -22,9 +22,7 @@ func serveNext(s *Session, w http.ResponseWriter, r *http.Request) {
 		// The runtime is gone or has hung up: there is nobody to tell.
 		panic(http.ErrAbortHandler)
 	}
-	if x.event.Handed != nil {
-		x.once.Do(x.event.Handed)
-	}
+	x.Announce()
 	h := w.Header()
 	set := func(name, value string) {
 		if value != "" {

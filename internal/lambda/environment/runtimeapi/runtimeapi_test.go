@@ -424,3 +424,26 @@ func TestWithdrawAndWaitIdle(t *testing.T) {
 		t.Errorf("WaitIdle: %v", err)
 	}
 }
+
+// TestUnreceived: an event counts as seen unless the sandbox's network stack never took it.
+func TestUnreceived(t *testing.T) {
+	x := &Exchange{delivered: make(chan struct{})}
+	if !x.Unreceived() {
+		t.Error("an event that was not handed out was received")
+	}
+	close(x.delivered)
+	if x.Unreceived() {
+		t.Error("without knowledge it must count as received")
+	}
+	for n, want := range map[int]bool{0: false, 1: true} {
+		x.outq = func() int { return n }
+		if x.Unreceived() != want {
+			t.Errorf("%d bytes unacknowledged: %v", n, !want)
+		}
+	}
+	h, _, _, x := handed(t)
+	_ = h
+	if x.Unreceived() {
+		t.Error("a live client has acknowledged its event")
+	}
+}

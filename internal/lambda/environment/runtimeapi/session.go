@@ -196,6 +196,13 @@ func (s *Session) Close() {
 // Delivered is closed when the runtime has been handed the event.
 func (x *Exchange) Delivered() <-chan struct{} { return x.delivered }
 
+// Announce calls Event.Handed if that has not been done; when it returns, it has.
+func (x *Exchange) Announce() {
+	if x.event.Handed != nil {
+		x.once.Do(x.event.Handed)
+	}
+}
+
 // Answered is closed when Answer is there.
 func (x *Exchange) Answered() <-chan struct{} { return x.answered }
 

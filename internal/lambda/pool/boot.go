@@ -1,0 +1,135 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// scheduleLocked starts boots for groups whose requests wait, one group after the other, as
+// many as may run at a time. g, if not nil, has just got a request.
+func (p *Pool) scheduleLocked(g *group) {
+	if g != nil && !g.queued {
+		g.queued = true
+		p.queue = append(p.queue, g)
+	}
+	for p.boots < p.cfg.Boots && len(p.queue) > 0 && !p.closed {
+		g := p.queue[0]
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+		g.queued = false
+		if len(g.waiters) <= g.booting {
+			continue // served by an environment that another request gave back
+		}
+		victims, ok := p.admitLocked(g.bootMemory())
+		if !ok {
+			g.grantLocked(grant{err: throttled()})
+			p.dropLocked(g)
+		} else {
+			p.bootLocked(g, victims)
+		}
+		if len(g.waiters) > g.booting {
+			g.queued = true
+			p.queue = append(p.queue, g)
+		}
+	}
+}
+
+// freeFor is how long a reading of the host's memory is good for: what begins meanwhile is
+// counted in promised.
+const freeFor = 50 * time.Millisecond
+
+// admitLocked asks whether the host has memory for need more bytes, and picks the idle
+// environments that must go for it. They are out of the pool when it returns; the caller stops
+// them.
+func (p *Pool) admitLocked(need int64) (victims []*slot, ok bool) {
+	if p.cfg.FreeMemory == nil {
+		return nil, true
+	}
+	if now := time.Now(); now.Sub(p.freeRead) >= freeFor {
+		p.free, p.freeRead = p.cfg.FreeMemory(), now
+	}
+	if _, ok := Admit(p.free, p.promised, need, nil); ok {
+		return nil, true
+	}
+	var idle []Candidate
+	var slots []*slot
+	for s := range p.slots {
+		if s.state == free {
+			idle = append(idle, Candidate{s.env.Resident() + Overhead, s.priority})
+			slots = append(slots, s)
+		}
+	}
+	evict, ok := Admit(p.free, p.promised, need, idle)
+	for _, i := range evict {
+		victims = append(victims, slots[i])
+		p.clock = max(p.clock, idle[i].Priority)
+		p.free += idle[i].Memory
+		p.detachLocked(slots[i])
+	}
+	return victims, ok
+}
+
+// growth is what an environment may take in addition to what it has.
+func (s *slot) growth() int64 {
+	return max(int64(s.group.fn.Memory)<<20-s.env.Resident(), 0)
+}
+
+// bootMemory is what a new environment of g may come to need.
+func (g *group) bootMemory() int64 { return int64(g.fn.Memory)<<20 + Overhead }
+
+// bootLocked starts an environment of g in the background, after victims have gone.
+func (p *Pool) bootLocked(g *group, victims []*slot) {
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	b := &boot{cancel: cancel, memory: g.bootMemory()}
+	p.boots++
+	g.booting++
+	p.booting[b] = struct{}{}
+	p.promised += b.memory
+	p.tasks.Go("boot environment", func() {
+		for _, v := range victims {
+			p.stop(v, "evicted")
+		}
+		env, err := p.cfg.Starter.Start(ctx, g.fn)
+		cancel()
+		s := p.finishBoot(g, b, env, err)
+		if s != nil {
+			<-env.Done()
+			p.died(s)
+		}
+	})
+}
+
+// finishBoot takes the outcome of a boot.
+func (p *Pool) finishBoot(g *group, b *boot, env Environment, err error) *slot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.boots--
+	g.booting--
+	delete(p.booting, b)
+	p.promised -= b.memory
+	var s *slot
+	if err != nil {
+		// The others have boots of their own, or are served by what comes back.
+		if len(g.waiters) > g.booting {
+			g.grantLocked(grant{err: err})
+		}
+		p.dropLocked(g)
+	} else {
+		s = &slot{env: env, group: g, lastUsed: time.Now()}
+		s.priority = Priority(p.clock, g.uses, env.InitTime(), env.Resident()+Overhead)
+		p.slots[s] = struct{}{}
+		g.slots[s] = struct{}{}
+		p.offerLocked(s)
+	}
+	p.scheduleLocked(nil)
+	return s
+}
+
+// died notices that an environment has ended by itself.
+func (p *Pool) died(s *slot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.state == free || s.state == settling {
+		p.removeLocked(s, "died")
+	}
+}

@@ -79,7 +79,7 @@ func (f Function) QualifiedARN() string { return f.ARN() + ":" + f.Version }
 
 // ARN is the ARN of a function that may or may not exist.
 func ARN(region, account, name string) string {
-	return arn.ARN{Partition: "aws", Service: "lambda", Region: region, Account: account, Resource: "function:" + name}.String()
+	return arn.ARN{Partition: arn.Partition(region), Service: "lambda", Region: region, Account: account, Resource: "function:" + name}.String()
 }
 
 // LastModifiedText is LastModified as AWS writes it.

@@ -53,6 +53,9 @@ func main() {
 
 // prepare rewrites os.Args to what upstream understands and sets up this process.
 func prepare() error {
+	if err := dropPtrace(); err != nil {
+		return err
+	}
 	if slices.Contains(os.Args, "boot") {
 		installSeccomp()
 		args, err := bootArgs(os.Args)

@@ -19,8 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"lambent.dev/lambent/internal/lifecycle"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -30,7 +29,7 @@ type Runtime struct {
 	// first container's Args, whose first element is then a path of the host.
 	Command func(sandbox.Spec) []string
 
-	watchers errgroup.Group
+	watchers lifecycle.Tasks
 	mu       sync.Mutex
 	live     map[string]*process
 }
@@ -67,7 +66,7 @@ func (r *Runtime) Run(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, 
 		r.live = map[string]*process{}
 	}
 	r.live[spec.ID] = p
-	r.watchers.Go(func() error { p.watch(); return nil })
+	r.watchers.Go("sandbox", p.watch)
 	return p, nil
 }
 
@@ -83,7 +82,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 	for _, p := range all {
 		errs = append(errs, p.Delete(ctx))
 	}
-	return errors.Join(append(errs, r.watchers.Wait())...)
+	r.watchers.Wait()
+	return errors.Join(errs...)
 }
 
 // process is a sandbox.Sandbox.

@@ -25,10 +25,10 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent/internal/cgroup"
+	"lambent.dev/lambent/internal/lifecycle"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -54,7 +54,7 @@ type Runtime struct {
 	sidecars *os.File
 	groups   *cgroup.Hierarchy
 	log      *slog.Logger
-	watchers errgroup.Group
+	watchers lifecycle.Tasks
 
 	mu   sync.Mutex
 	live map[string]*box // by id, from before the start until deleted

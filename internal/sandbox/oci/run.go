@@ -135,6 +135,6 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	b.process = os.NewFile(uintptr(fd), "pidfd")
-	b.rt.watchers.Go(func() error { b.watch(); return nil })
+	b.rt.watchers.Go("sandbox", b.watch)
 	return nil
 }

@@ -83,7 +83,7 @@ func contents(t testing.TB, s *Store, d blob.Digest) []string {
 	}
 	var out []string
 	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
+		if err != nil {
 			return err
 		}
 		info, err := d.Info()
@@ -91,6 +91,12 @@ func contents(t testing.TB, s *Store, d blob.Digest) []string {
 			return err
 		}
 		stat := info.Sys().(*erofs.Stat)
+		if name == "." {
+			if stat.Mode != fs.ModeDir|0o755 {
+				t.Errorf("the root is %v", stat.Mode)
+			}
+			return nil
+		}
 		if stat.UID != 0 || stat.GID != 0 {
 			t.Errorf("%s belongs to %d:%d", name, stat.UID, stat.GID)
 		}
@@ -145,6 +151,7 @@ func TestZips(t *testing.T) {
 		{"devices and pipes", []file{{name: "null", mode: fs.ModeDevice | fs.ModeCharDevice | 0o666}, {name: "p", mode: fs.ModeNamedPipe | 0o666}, {name: "a", mode: 0o644}},
 			[]string{"a -rw-r--r-- "}},
 		{"backslashes are letters", []file{{name: `d\a.py`, mode: 0o644}}, []string{`d\a.py -rw-r--r-- `}},
+		{"the root's own entry", []file{{name: "./", mode: fs.ModeDir | 0o700}, {name: "./a", mode: 0o644}}, []string{"a -rw-r--r-- "}},
 		{"only directories", []file{{name: "d/", mode: fs.ModeDir | 0o700}}, []string{"d drwx------"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

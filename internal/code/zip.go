@@ -44,8 +44,12 @@ func (s *Store) fill(ctx context.Context, b *erofs.Builder, r io.ReaderAt, size 
 }
 
 func add(b *erofs.Builder, f *zip.File) error {
-	if err := checkName(f.Name); err != nil {
+	depth, err := checkName(f.Name)
+	if err != nil {
 		return err
+	}
+	if depth == 0 {
+		return nil // "./": AWS: /var/task itself is root's and 0755, whatever the zip says
 	}
 	e := erofs.Entry{Path: f.Name, Mode: mode(f), MTime: f.Modified}
 	if f.Modified.Year() < 1980 { // a zip without a time
@@ -74,23 +78,23 @@ func add(b *erofs.Builder, f *zip.File) error {
 	return b.Add(e, data)
 }
 
-func checkName(name string) error {
+// checkName says how deep below the root an entry lies.
+func checkName(name string) (depth int, err error) {
 	if name == "" || strings.ContainsRune(name, 0) {
-		return fmt.Errorf("name %q: %w", name, erofs.ErrBadEntry)
+		return 0, fmt.Errorf("name %q: %w", name, erofs.ErrBadEntry)
 	}
-	depth := 0
 	for part := range strings.SplitSeq(name, "/") {
 		switch part {
 		case "", ".":
 		case "..":
 			if depth--; depth < 0 {
-				return fmt.Errorf("name leaves the package: %w", erofs.ErrBadEntry)
+				return 0, fmt.Errorf("name leaves the package: %w", erofs.ErrBadEntry)
 			}
 		default:
 			depth++
 		}
 	}
-	return nil
+	return depth, nil
 }
 
 // mode is the type and the permissions of an entry.

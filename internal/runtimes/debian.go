@@ -72,7 +72,7 @@ func (b *builder) debootstrap(ctx context.Context, r recipe, root string) error 
 	if err != nil {
 		return err
 	}
-	args := []string{"mmdebstrap", "--quiet", "--mode=root", "--variant=extract", "--architectures=" + debianArch(),
+	args := []string{"mmdebstrap", "--mode=root", "--variant=extract", "--architectures=" + debianArch(),
 		"--include=" + strings.Join(r.Packages, ","), r.Suite, root}
 	if _, err := run(ctx, "/", append(args, from...)...); err != nil {
 		return err
@@ -86,8 +86,10 @@ func (b *builder) debootstrap(ctx context.Context, r recipe, root string) error 
 		return err
 	}
 	// The cache of shared libraries; -X: the links are in the packages.
-	_, err = run(ctx, "/", "ldconfig", "-X", "-r", root)
-	return err
+	if _, err = run(ctx, "/", "ldconfig", "-X", "-r", root); err != nil {
+		return err
+	}
+	return dir.RemoveAll("var/cache/ldconfig") // inode numbers of this machine
 }
 
 // unwanted is what no function needs; a package's copyright file stays, its licence asks for it.

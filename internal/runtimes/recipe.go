@@ -125,5 +125,6 @@ func sumFS(sum io.Writer, fsys fs.FS, dir string) error {
 // wanted leaves the clients' tests and notes out of the images.
 func wanted(name string) bool {
 	base := path.Base(name)
-	return !strings.HasSuffix(base, ".md") && !strings.Contains(base, "test") && !strings.Contains(name, "__pycache__")
+	return !strings.HasSuffix(base, ".md") && !strings.HasPrefix(base, "test_") &&
+		!strings.Contains(base, ".test.") && !strings.Contains(base, "_test.") && !strings.Contains(name, "__pycache__")
 }

@@ -1,12 +1,33 @@
-// Package queue keeps durable messages that become due, on etcd.
+// Package queue keeps durable messages that are delivered when they are due, at least once.
+//
+// A message is a record in etcd; a publish that was acknowledged is on disk. The records are
+// spread over shards, and each shard is owned by one node through a lease. The owner follows its
+// shards by a watch and keeps the order of due times and the claims in memory only: a claim lives
+// until Ack, Nak, Release or the end of the process, after which the message is delivered again.
+// Every Ack and Nak carries the owner's fence and the revision of the record, so a node that lost
+// its shard, or a claim on a message that was replaced or purged, changes nothing and is told
+// ErrLost.
+//
+// Delivery is fair over groups: those with due messages take turns, each giving its earliest, so
+// that a burst of one delays no other by more than one message per turn. Due times are wall clock,
+// read again every second at least, so a clock that is set moves what waits for it.
+//
+// Concurrent publishes, acks and naks share transactions: one is begun at once when none is under
+// way, and what arrives meanwhile goes with the next. Everything is safe for concurrent use.
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"net/url"
+	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"lambent.dev/lambent/internal/blob"
@@ -14,7 +35,7 @@ import (
 )
 
 var (
-	// ErrTooLarge is returned for a body above MaxBody.
+	// ErrTooLarge is returned for a body that the queue does not take.
 	ErrTooLarge = errors.New("message body too large")
 	// ErrFull is returned when the queue takes no more messages for now.
 	ErrFull = errors.New("queue is full")
@@ -23,22 +44,28 @@ var (
 	ErrLost = errors.New("claim is lost")
 )
 
-var errUnfinished = errors.New("unfinished")
+const (
+	maxBody   = 1536 << 10 // with a blob store
+	maxInline = 1 << 20    // without one: the record must fit a transaction
+	blobAbove = 16 << 10   // larger bodies go to the blob store
+	maxShards = 256
+)
 
 // Config is what Open needs; zero fields have defaults where one is given.
 type Config struct {
 	Store  *kv.Store
 	Client *clientv3.Client
 	Name   string           // the queue's, within the state
-	Shards int              // parts that can have different owners; default 16; fixed for the queue's life
-	Node   string           // this process, by a name no other living process has
+	Shards int              // parts that can have different owners; default 16; fixed when the queue is first opened
+	Node   string           // this process, by a name that no other living process has
 	Now    func() time.Time // wall clock; default time.Now
 	Blobs  *blob.Store      // takes bodies above 16 KiB; without it they stay in the records
 	Full   func() bool      // asked before a publish; nil means never full
 	Logger *slog.Logger
 }
 
-// Message is one unit of work. ID, Due and Published are filled in by a publish if they are zero.
+// Message is one unit of work. A publish fills in ID, Due and Published where they are zero. A
+// message published under an ID that its group has already replaces that one.
 type Message struct {
 	ID             string
 	Account, Group string
@@ -57,34 +84,178 @@ type Stats struct {
 }
 
 // Queue is a durable queue.
-type Queue struct{}
+type Queue struct {
+	cfg    Config
+	prefix string // of all its keys
+	opened int64  // revision at which it was opened
+	sched  *scheduler
+	batch  *batcher
+}
 
-// Open prepares a queue.
-func Open(ctx context.Context, cfg Config) (*Queue, error) { return nil, errUnfinished }
+// Open prepares a queue. Publish works from then on; messages are delivered while Run runs.
+func Open(ctx context.Context, cfg Config) (*Queue, error) {
+	cfg.Shards = cmp.Or(cfg.Shards, 16)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Name == "" || cfg.Node == "" || cfg.Shards < 1 || cfg.Shards > maxShards {
+		return nil, fmt.Errorf("open queue %q: name, node and 1 to %d shards are needed", cfg.Name, maxShards)
+	}
+	q := &Queue{cfg: cfg, prefix: "/q/" + url.PathEscape(cfg.Name) + "/", sched: newScheduler()}
+	q.batch = newBatcher(q.commit)
+	if err := q.fixShards(ctx); err != nil {
+		return nil, fmt.Errorf("open queue %s: %w", cfg.Name, err)
+	}
+	return q, nil
+}
 
-// Run owns shards until ctx ends.
-func (q *Queue) Run(ctx context.Context) error { return errUnfinished }
+// fixShards stores the number of shards, or takes the one that is stored: with another number
+// the records of some shards would have no owner.
+func (q *Queue) fixShards(ctx context.Context) error {
+	key := q.prefix + "shards"
+	resp, err := q.cfg.Client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+		Then(clientv3.OpPut(key, strconv.Itoa(q.cfg.Shards))).
+		Else(clientv3.OpGet(key)).Commit()
+	if err != nil {
+		return translate(err)
+	}
+	q.opened = resp.Header.Revision
+	if resp.Succeeded {
+		return nil
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		n, err := strconv.Atoi(string(kv.Value))
+		if err != nil || n < 1 || n > maxShards {
+			return fmt.Errorf("number of shards is %q", kv.Value)
+		}
+		q.cfg.Shards = n
+	}
+	return nil
+}
 
-// Publish stores messages.
-func (q *Queue) Publish(ctx context.Context, msgs ...Message) error { return errUnfinished }
+// Publish stores messages; all of them are durable when it returns nil. After an error any of
+// them may have been stored.
+func (q *Queue) Publish(ctx context.Context, msgs ...Message) error {
+	jobs := make([]*job, 0, len(msgs))
+	for _, m := range msgs {
+		key, value, err := q.record(ctx, m)
+		if err != nil {
+			return fmt.Errorf("publish to %s: %w", q.cfg.Name, err)
+		}
+		jobs = append(jobs, &job{key: key, op: clientv3.OpPut(key, string(value)), size: len(value)})
+	}
+	if err := q.batch.do(ctx, jobs...); err != nil {
+		return fmt.Errorf("publish to %s: %w", q.cfg.Name, err)
+	}
+	return nil
+}
 
-// PublishOp is a publish that commits with another write.
-func (q *Queue) PublishOp(m Message) kv.Op { return kv.Failed(errUnfinished) }
+// PublishOp is a publish that commits together with the write that causes it. A body for the
+// blob store is written by this call already; it is swept if the transaction never commits.
+func (q *Queue) PublishOp(m Message) kv.Op {
+	key, value, err := q.record(context.Background(), m)
+	if err != nil {
+		return kv.Failed(fmt.Errorf("publish to %s: %w", q.cfg.Name, err))
+	}
+	return kv.Raw(nil, clientv3.OpPut(key, string(value)))
+}
 
-// Claim blocks until a message is due.
-func (q *Queue) Claim(ctx context.Context) (*Delivery, error) { return nil, errUnfinished }
+// record completes a message and returns where and how it is stored.
+func (q *Queue) record(ctx context.Context, m Message) (key string, value []byte, err error) {
+	if q.cfg.Full != nil && q.cfg.Full() {
+		return "", nil, ErrFull
+	}
+	if m.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return "", nil, err
+		}
+		m.ID = id.String()
+	}
+	if m.Published.IsZero() {
+		m.Published = q.cfg.Now()
+	}
+	if m.Due.IsZero() {
+		m.Due = m.Published
+	}
+	h := header{ID: m.ID, Account: m.Account, Group: m.Group, Due: m.Due.UnixNano(), Attempts: m.Attempts, Published: m.Published.UnixNano()}
+	if h.Blob, m.Body, err = q.body(ctx, m.Body); err != nil {
+		return "", nil, err
+	}
+	value, err = encode(h, m.Body)
+	return q.key(m.Account, m.Group, m.ID), value, err
+}
 
-// Purge removes the messages of a group.
-func (q *Queue) Purge(ctx context.Context, account, group string) error { return errUnfinished }
+// body decides where a body is kept: in the record, or in a blob.
+func (q *Queue) body(ctx context.Context, body []byte) (blob.Digest, []byte, error) {
+	limit := maxInline
+	if q.cfg.Blobs != nil {
+		limit = maxBody
+	}
+	if len(body) > limit {
+		return "", nil, fmt.Errorf("%d bytes: %w", len(body), ErrTooLarge)
+	}
+	if q.cfg.Blobs == nil || len(body) <= blobAbove {
+		return "", body, nil
+	}
+	d, err := putBlob(ctx, q.cfg.Blobs, body)
+	return d, nil, err
+}
 
-// Stats counts messages.
-func (q *Queue) Stats() Stats { return Stats{} }
+// shardOf spreads messages evenly, whatever their groups.
+func (q *Queue) shardOf(id string) int {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return int(h.Sum32() % uint32(q.cfg.Shards))
+}
 
-// Delivery is a claimed message.
-type Delivery struct{ Message }
+func (q *Queue) shardPrefix(shard int) string { return fmt.Sprintf("%s%02x/", q.prefix, shard) }
 
-// Ack removes the message.
-func (d *Delivery) Ack(ctx context.Context) error { return errUnfinished }
+func (q *Queue) ownerKey(shard int) string { return q.shardPrefix(shard) + "owner" }
 
-// Nak gives the message back.
-func (d *Delivery) Nak(ctx context.Context, due time.Time) error { return errUnfinished }
+func (q *Queue) messages(shard int) string { return q.shardPrefix(shard) + "m/" }
+
+func (q *Queue) groupPrefix(shard int, account, group string) string {
+	return q.messages(shard) + url.PathEscape(account) + "/" + url.PathEscape(group) + "/"
+}
+
+func (q *Queue) key(account, group, id string) string {
+	return q.groupPrefix(q.shardOf(id), account, group) + url.PathEscape(id)
+}
+
+// Purge removes every message of a group, claimed ones too: their Ack or Nak will be ErrLost.
+func (q *Queue) Purge(ctx context.Context, account, group string) error {
+	ops := make([]clientv3.Op, q.cfg.Shards)
+	for shard := range ops {
+		ops[shard] = clientv3.OpDelete(q.groupPrefix(shard, account, group), clientv3.WithPrefix())
+	}
+	if _, err := q.cfg.Client.Txn(ctx).Then(ops...).Commit(); err != nil {
+		return fmt.Errorf("purge %s of %s: %w", group, q.cfg.Name, translate(err))
+	}
+	return nil
+}
+
+// Stats counts the messages of the shards that this node owns.
+func (q *Queue) Stats() Stats { return q.sched.stats() }
+
+// Tick reads the clock and delivers what has become due. Run does so by itself, at the next due
+// time and every second; tests that move the clock call it.
+func (q *Queue) Tick() { q.sched.advance(q.cfg.Now()) }
+
+// Blobs lists the blobs that messages of any shard refer to, for the blob store's sweep.
+func (q *Queue) Blobs(ctx context.Context) (map[blob.Digest]bool, error) {
+	out := map[blob.Digest]bool{}
+	for shard := range q.cfg.Shards {
+		_, err := q.list(ctx, shard, func(_ string, _ int64, h header) {
+			if h.Blob != "" {
+				out[h.Blob] = true
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list bodies of %s: %w", q.cfg.Name, err)
+		}
+	}
+	return out, nil
+}

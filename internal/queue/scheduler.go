@@ -1,0 +1,274 @@
+package queue
+
+import (
+	"cmp"
+	"container/heap"
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// scheduler is the order of delivery of the messages that this node owns, in memory. It does no
+// I/O and reads no clock. The watch tells it of every change, the node's own ones included, so it
+// is never ahead of the records.
+type scheduler struct {
+	kick chan struct{} // something is due earlier than what the clock waits for
+
+	mu       sync.Mutex // guards what follows and all items
+	items    map[string]*item
+	future   dueHeap           // not due yet
+	groups   map[string]*group // those with due messages that nobody has claimed
+	turns    list.List         // the same, in the order of their turns
+	claimers list.List         // of chan *item: claims that wait
+	claimed  int
+}
+
+// item is one message, by what delivering it needs. Its place is one of: future, its group's
+// ready heap, or nowhere while it is claimed.
+type item struct {
+	key       string
+	group     string
+	shard     int
+	fence     int64 // the owner's, when it was loaded
+	rev       int64 // of the record
+	due       int64 // Unix nanoseconds
+	published int64
+
+	heap    *dueHeap // where it waits; nil while it is claimed
+	at      int      // index there
+	claimed bool
+}
+
+type group struct {
+	name  string
+	ready dueHeap
+	turn  *list.Element
+}
+
+func newScheduler() *scheduler {
+	return &scheduler{kick: make(chan struct{}, 1), items: map[string]*item{}, groups: map[string]*group{}}
+}
+
+// put adds a message, or replaces what is known of it. An item that is not newer changes nothing,
+// so that a listing disturbs no claim.
+func (s *scheduler) put(it *item, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.items[it.key]; old != nil {
+		if old.rev >= it.rev && old.fence == it.fence {
+			return
+		}
+		s.forget(old)
+	}
+	s.items[it.key] = it
+	s.place(it, now)
+	s.dispatch()
+}
+
+// place has an item wait for its time or for its group's turn.
+func (s *scheduler) place(it *item, now time.Time) {
+	if it.due > now.UnixNano() {
+		s.future.push(it)
+		if s.future[0] == it {
+			select {
+			case s.kick <- struct{}{}:
+			default:
+			}
+		}
+		return
+	}
+	s.ready(it)
+}
+
+func (s *scheduler) ready(it *item) {
+	g := s.groups[it.group]
+	if g == nil {
+		g = &group{name: it.group}
+		g.turn = s.turns.PushBack(g)
+		s.groups[it.group] = g
+	}
+	g.ready.push(it)
+}
+
+// forget takes an item out of every place.
+func (s *scheduler) forget(it *item) {
+	delete(s.items, it.key)
+	if it.claimed {
+		it.claimed = false
+		s.claimed--
+	}
+	if it.heap != nil {
+		it.heap.remove(it)
+		s.dropIfEmpty(it.group)
+	}
+}
+
+func (s *scheduler) dropIfEmpty(name string) {
+	if g := s.groups[name]; g != nil && len(g.ready) == 0 {
+		s.turns.Remove(g.turn)
+		delete(s.groups, name)
+	}
+}
+
+// remove forgets a message that is gone.
+func (s *scheduler) remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if it := s.items[key]; it != nil {
+		s.forget(it)
+	}
+}
+
+// acked forgets a message whose record this node has removed.
+func (s *scheduler) acked(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.items[it.key] == it {
+		s.forget(it)
+	}
+}
+
+// retain forgets the messages of a shard that keep does not name; nil names none.
+func (s *scheduler) retain(shard int, keep map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, it := range s.items {
+		if it.shard == shard && !keep[key] {
+			s.forget(it)
+		}
+	}
+}
+
+// advance moves what has become due, and returns when the next message will be; zero if none.
+func (s *scheduler) advance(now time.Time) (next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.future) > 0 && s.future[0].due <= now.UnixNano() {
+		it := s.future[0]
+		s.future.remove(it)
+		s.ready(it)
+	}
+	s.dispatch()
+	if len(s.future) == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, s.future[0].due)
+}
+
+// dispatch hands due messages to claims that wait.
+func (s *scheduler) dispatch() {
+	for s.claimers.Len() > 0 && s.turns.Len() > 0 {
+		c := s.claimers.Remove(s.claimers.Front()).(chan *item)
+		c <- s.take()
+	}
+}
+
+// take claims the earliest message of the group whose turn it is.
+func (s *scheduler) take() *item {
+	g := s.turns.Front().Value.(*group)
+	it := g.ready[0]
+	g.ready.remove(it)
+	s.turns.MoveToBack(g.turn)
+	s.dropIfEmpty(g.name)
+	it.claimed = true
+	s.claimed++
+	return it
+}
+
+// claim waits for a due message.
+func (s *scheduler) claim(ctx context.Context) (*item, error) {
+	c := make(chan *item, 1)
+	s.mu.Lock()
+	place := s.claimers.PushBack(c)
+	s.dispatch()
+	s.mu.Unlock()
+	select {
+	case it := <-c:
+		return it, nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case it := <-c: // handed over at the last moment
+		s.unclaim(it)
+	default:
+		s.claimers.Remove(place)
+	}
+	return nil, ctx.Err()
+}
+
+// release gives a claimed message back as if it had not been claimed.
+func (s *scheduler) release(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unclaim(it)
+}
+
+func (s *scheduler) unclaim(it *item) {
+	if !it.claimed {
+		return // gone or replaced meanwhile
+	}
+	it.claimed = false
+	s.claimed--
+	s.ready(it)
+	s.dispatch()
+}
+
+func (s *scheduler) stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := Stats{Depth: len(s.items), Claimed: s.claimed, Ready: len(s.items) - s.claimed - len(s.future)}
+	oldest := int64(0)
+	for _, it := range s.items {
+		if oldest == 0 || it.published < oldest {
+			oldest = it.published
+		}
+	}
+	if oldest != 0 {
+		out.Oldest = time.Unix(0, oldest)
+	}
+	return out
+}
+
+// dueHeap has the earliest item first; the key decides between equals, so that messages of one
+// instant go in the order of their (time-ordered) IDs.
+type dueHeap []*item
+
+func (h *dueHeap) push(it *item) {
+	it.heap = h
+	heap.Push(h, it)
+}
+
+func (h *dueHeap) remove(it *item) {
+	heap.Remove(h, it.at)
+	it.heap = nil
+}
+
+func (h dueHeap) Len() int { return len(h) }
+
+func (h dueHeap) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].due, h[j].due), cmp.Compare(h[i].key, h[j].key)) < 0
+}
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+// Push is for container/heap.
+func (h *dueHeap) Push(x any) {
+	it := x.(*item)
+	it.at = len(*h)
+	*h = append(*h, it)
+}
+
+// Pop is for container/heap.
+func (h *dueHeap) Pop() any {
+	old := *h
+	it := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return it
+}

@@ -1,0 +1,207 @@
+// Package async runs events: invocations that the caller does not wait for.
+//
+// Publish returns when the event is durable. Run claims events and invokes their functions; an
+// event is acknowledged after it ran, so it runs at least once. What becomes of an event after
+// an attempt is decided by Next, a pure function. A Queue is safe for concurrent use.
+package async
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lambent.dev/lambent/internal/lambda/function"
+	"lambent.dev/lambent/internal/lambda/invoke"
+	"lambent.dev/lambent/internal/lifecycle"
+	"lambent.dev/lambent/internal/queue"
+)
+
+// MaxPayload is the largest event.
+const MaxPayload = 1 << 20
+
+// Invoker runs invocations; it is *invoke.Router.
+type Invoker interface {
+	Invoke(ctx context.Context, inv function.Invocation) (function.Result, error)
+}
+
+// Claim is an event that this node has to run; *queue.Delivery and its message.
+type Claim interface {
+	Message() queue.Message
+	Ack(ctx context.Context) error
+	Nak(ctx context.Context, due time.Time) error
+}
+
+// Messages is the durable queue underneath.
+type Messages interface {
+	Publish(ctx context.Context, msgs ...queue.Message) error
+	Claim(ctx context.Context) (Claim, error)
+}
+
+// Config is what a Queue needs.
+type Config struct {
+	Messages Messages
+	Invoker  Invoker
+	Logger   *slog.Logger
+	Now      func() time.Time // wall clock of due times and ages; default time.Now
+	// InFlight is how many events run at the same time; default 256.
+	InFlight int
+	// Retries is how often an event is tried again after a function error; default 0: events
+	// run once. AWS's number is 2.
+	Retries int
+}
+
+// Queue is the queue of events of this node.
+type Queue struct {
+	cfg   Config
+	log   *slog.Logger
+	tasks lifecycle.Tasks
+}
+
+// New returns a queue on cfg.Messages.
+func New(cfg Config) *Queue {
+	cfg.InFlight = cmp.Or(cfg.InFlight, 256)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Queue{cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+}
+
+// event is an invocation at rest.
+type event struct {
+	Account, Name, Qualifier string
+	RequestID                string
+	Payload                  []byte
+	ClientContext, Trace     string `json:",omitempty"`
+	InvokedARN, Caller       string `json:",omitempty"`
+	Received                 time.Time
+}
+
+// Publish accepts an event. When it returns nil, the event survives this process. It may return
+// queue.ErrFull, which callers are to see as a throttle.
+func (q *Queue) Publish(ctx context.Context, inv function.Invocation) error {
+	now := q.cfg.Now()
+	id := cmp.Or(inv.RequestID, uuid.NewString())
+	received := inv.Received
+	if received.IsZero() {
+		received = now
+	}
+	body, err := json.Marshal(event{
+		Account: inv.Account, Name: inv.Name, Qualifier: inv.Qualifier, RequestID: id, Payload: inv.Payload,
+		ClientContext: inv.ClientContext, Trace: inv.Trace, InvokedARN: inv.InvokedARN, Caller: inv.Caller, Received: received,
+	})
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", id, err)
+	}
+	err = q.cfg.Messages.Publish(ctx, queue.Message{
+		ID: id, Account: inv.Account, Group: Group(inv.Account, inv.Name), Body: body, Due: now, Published: now,
+	})
+	if err != nil {
+		return fmt.Errorf("publish event %s: %w", id, err)
+	}
+	return nil
+}
+
+// Group is the queue's group of a function's events: the queue is fair between groups, and
+// purges by group when a function is deleted.
+func Group(account, name string) string { return account + "/" + name }
+
+// Run claims and runs events until ctx ends, then waits for those it has begun: an event whose
+// function is running must be acknowledged, or it runs twice.
+func (q *Queue) Run(ctx context.Context) error {
+	defer q.tasks.Wait()
+	room := make(chan struct{}, q.cfg.InFlight)
+	for {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		c, err := q.cfg.Messages.Claim(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			// The engine has trouble; events wait in it meanwhile.
+			q.log.Error("claim event", "error", err)
+			<-room
+			pause(ctx, claimPause)
+			continue
+		}
+		q.tasks.Go("event", func() {
+			defer func() { <-room }()
+			q.runOnce(ctx, c)
+		})
+	}
+}
+
+// claimPause is how long Run waits after a claim that failed.
+const claimPause = time.Second
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// runOnce runs one event and settles it.
+func (q *Queue) runOnce(ctx context.Context, c Claim) {
+	m := c.Message()
+	ctx = context.WithoutCancel(ctx) // see Run
+	outcome, reason := q.attempt(ctx, m)
+	// The queue counts attempts and does not know why they failed. Function errors are told
+	// from refusals by what this attempt was; a mixed history errs to fewer retries.
+	age := q.cfg.Now().Sub(m.Published)
+	v := Next(outcome, m.Attempts+1, m.Attempts+1, q.cfg.Retries, age)
+	var err error
+	if v.Retry {
+		err = c.Nak(ctx, q.cfg.Now().Add(v.After))
+	} else {
+		if outcome != Done {
+			q.log.Warn("event dropped", "request", m.ID, "group", m.Group, "condition", v.Reason, "attempts", m.Attempts+1, "error", reason)
+		}
+		err = c.Ack(ctx)
+	}
+	if err != nil {
+		// The lease was lost: another owner has the event and will run it (again).
+		q.log.Warn("event is not settled", "request", m.ID, "error", err)
+	}
+}
+
+// attempt invokes the function once.
+func (q *Queue) attempt(ctx context.Context, m queue.Message) (Outcome, string) {
+	var e event
+	if err := json.Unmarshal(m.Body, &e); err != nil {
+		return Gone, "unreadable event: " + err.Error()
+	}
+	r, err := q.cfg.Invoker.Invoke(ctx, function.Invocation{
+		Account: e.Account, Name: e.Name, Qualifier: e.Qualifier, RequestID: e.RequestID, Payload: e.Payload,
+		ClientContext: e.ClientContext, Trace: e.Trace, InvokedARN: e.InvokedARN, Caller: e.Caller, Received: e.Received, Async: true,
+	})
+	var state *invoke.StateError
+	switch {
+	case errors.Is(err, function.ErrNotFound):
+		return Gone, err.Error()
+	case errors.As(err, &state) && state.State == function.Failed:
+		return Gone, err.Error()
+	case err != nil:
+		return Refused, err.Error()
+	}
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_ = r.Body.Close()
+	}
+	if r.Error != "" {
+		return FunctionError, r.Report.Outcome
+	}
+	return Done, ""
+}

@@ -1,0 +1,154 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// FuzzParse checks that no document makes the parser or the evaluator panic, and that what the
+// parser takes, it takes again.
+func FuzzParse(f *testing.F) {
+	f.Add(identity(`{"Effect":"Allow","Action":"a:*","Resource":["arn:aws:s3:::x*","*"]}`), "a:B", "arn:aws:s3:::xy")
+	f.Add(identity(`[{"Sid":"x","Effect":"Deny","NotAction":["a:B"],"NotResource":"*","Condition":{"StringLike":{"aws:username":"?"}}}]`), "a:B", "*")
+	f.Add(identity(`{"Effect":"Allow","Principal":{"AWS":["123456789012","*"],"Service":"x.amazonaws.com"},"Action":"sts:AssumeRole"}`), "sts:AssumeRole", "")
+	f.Add(` {"Statement": [ {} ] } `, "", "")
+	f.Add(`{"Statement":[null,1,""]}`, "", "")
+	f.Fuzz(func(t *testing.T, doc, action, resource string) {
+		for _, kind := range []Kind{Identity, Trust} {
+			p, err := Parse(doc, kind)
+			if err != nil {
+				if _, ok := err.(*Error); !ok {
+					t.Fatalf("error of type %T", err)
+				}
+				continue
+			}
+			req := Request{Action: action, Resource: resource, Principal: Principal{Service: action, AWS: []string{resource}},
+				Context: func(key string) (string, bool) { return resource, len(key)%2 == 0 }}
+			first := Evaluate([]*Policy{p}, req)
+			again, err := Parse(doc, kind)
+			if err != nil || Evaluate([]*Policy{again, p}, req) != first {
+				t.Fatalf("parsed twice, decided twice: %v", err)
+			}
+		}
+	})
+}
+
+// A plain evaluator of the documents that TestAgainstPlain makes: regular expressions, no
+// shortcuts.
+type plainStatement struct {
+	Effect    string
+	Action    []string `json:",omitempty"`
+	NotAction []string `json:",omitempty"`
+	Resource  []string `json:",omitempty"`
+	Condition map[string]map[string]string
+}
+
+func plainMatch(patterns []string, s, anyChar string) bool {
+	for _, p := range patterns {
+		e := regexp.QuoteMeta(p)
+		e = strings.ReplaceAll(strings.ReplaceAll(e, `\*`, anyChar+"*"), `\?`, anyChar)
+		if regexp.MustCompile("^" + e + "$").MatchString(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s plainStatement) applies(action, resource, user string) bool {
+	lower := func(list []string) (out []string) {
+		for _, a := range list {
+			out = append(out, strings.ToLower(a))
+		}
+		return out
+	}
+	if s.Action != nil && !plainMatch(lower(s.Action), strings.ToLower(action), ".") ||
+		s.NotAction != nil && plainMatch(lower(s.NotAction), strings.ToLower(action), ".") {
+		return false
+	}
+	for op, keys := range s.Condition {
+		if (keys["aws:username"] == user) == (op == "StringNotEquals") {
+			return false
+		}
+	}
+	for _, r := range s.Resource {
+		if r == "*" || plainMatch([]string{r}, resource, "[^:]") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAgainstPlain(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	some := func(list ...string) (out []string) {
+		for range 1 + rnd.IntN(2) {
+			out = append(out, pick(list...))
+		}
+		return out
+	}
+	counts := map[Decision]int{}
+	for range 20000 {
+		var policies []*Policy
+		var all []plainStatement
+		for range 1 + rnd.IntN(3) {
+			var statements []plainStatement
+			for range 1 + rnd.IntN(3) {
+				s := plainStatement{Effect: pick("Allow", "Allow", "Deny")}
+				actions := some("a:Get", "a:G*", "A:?et", "b:*", "*", "a:Put", "a:*t")
+				if rnd.IntN(4) == 0 {
+					s.NotAction = actions
+				} else {
+					s.Action = actions
+				}
+				s.Resource = some("*", "arn:p:a:r:1:x", "arn:p:a:*:1:x*", "arn:p:?:r:*:y", "arn:*:a:r:1:?")
+				if rnd.IntN(3) == 0 {
+					s.Condition = map[string]map[string]string{pick("StringEquals", "StringNotEquals"): {"aws:username": pick("u", "v")}}
+				}
+				statements = append(statements, s)
+			}
+			doc, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+			policies = append(policies, must(t, strings.ReplaceAll(string(doc), `,"Condition":null`, ""), Identity))
+			all = append(all, statements...)
+		}
+		action, resource, user := pick("a:Get", "a:Put", "b:Get"), pick("arn:p:a:r:1:x", "arn:p:b:r:2:y", "arn:p:a:q:1:xx"), pick("u", "v")
+		want := ImplicitDeny
+		for _, s := range all {
+			if s.applies(action, resource, user) {
+				if s.Effect == "Deny" {
+					want = ExplicitDeny
+					break
+				}
+				want = Allow
+			}
+		}
+		got := Evaluate(policies, Request{Action: action, Resource: resource, Context: func(k string) (string, bool) { return user, k == "aws:username" }})
+		if got != want {
+			t.Fatalf("%s on %s by %s: got %v, want %v\n%s", action, resource, user, got, want, fmt.Sprint(all))
+		}
+		counts[want]++
+	}
+	for d, n := range map[Decision]int{Allow: 1000, ExplicitDeny: 1000, ImplicitDeny: 1000} {
+		if counts[d] < n {
+			t.Errorf("only %d cases of %v: the generator says nothing", counts[d], d)
+		}
+	}
+}
+
+func BenchmarkEvaluate(b *testing.B) {
+	p, err := Parse(identity(`[{"Effect":"Allow","Action":["logs:CreateLogGroup","logs:CreateLogStream","logs:PutLogEvents"],"Resource":"*"},{"Effect":"Allow","Action":"lambda:*","Resource":"arn:aws:lambda:*:*:function:*"}]`), Identity)
+	if err != nil {
+		b.Fatal(err)
+	}
+	policies := []*Policy{p}
+	req := Request{Action: "lambda:InvokeFunction", Resource: "arn:aws:lambda:us-east-1:123456789012:function:some-function"}
+	for b.Loop() {
+		if Evaluate(policies, req) != Allow {
+			b.Fatal("denied")
+		}
+	}
+}

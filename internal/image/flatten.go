@@ -24,6 +24,9 @@ func inspect(img v1.Image) (digest string, settings Settings, err error) {
 	if err != nil {
 		return "", Settings{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+	if manifest.Config.Size > maxDocument {
+		return "", Settings{}, fmt.Errorf("configuration of %d bytes: %w", manifest.Config.Size, ErrTooLarge)
+	}
 	raw, err := img.RawConfigFile()
 	if err != nil {
 		return "", Settings{}, fmt.Errorf("read configuration: %w", err)

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log"
 	"math/big"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -257,6 +258,25 @@ func TestPlainHTTPStaysHome(t *testing.T) {
 	}
 	if _, err := s.Resolve(context.Background(), "UPPER CASE"); !errors.Is(err, ErrBadReference) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestEndlessDocument: a registry that never stops sending a manifest is cut off.
+func TestEndlessDocument(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "manifests") {
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		for chunk := bytes.Repeat([]byte(" "), 1<<20); ; {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	if _, err := open(t, Config{}).Resolve(context.Background(), strings.TrimPrefix(server.URL, "http://")+"/x:1"); err == nil {
+		t.Error("resolved")
 	}
 }
 

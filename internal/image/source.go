@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -72,8 +73,9 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.Header.Get("Content-Type") != "application/octet-stream" && resp.ContentLength < 0 {
-		// A layer has a declared length or a binary type; the rest is held in memory by the client.
+	if strings.Contains(r.URL.Path, "/manifests/") || strings.Contains(resp.Header.Get("Content-Type"), "json") {
+		// The client holds these in memory. Of blobs it does so with configurations only, whose
+		// size the manifest declares; see inspect.
 		resp.Body = limited{io.LimitReader(resp.Body, maxDocument), resp.Body}
 	}
 	return resp, nil

@@ -28,7 +28,8 @@ func place(args []string) ([]string, error) {
 }
 
 // join moves all threads, each by itself: a thread that moves itself needs no lock,
-// while moving a process from outside waits up to 13 ms for every CPU (RCU).
+// while moving the process as a whole may wait 13 ms for every CPU (RCU). A build with
+// cgo cannot make all threads do something, and moves the process.
 func join(dir string) error {
 	f, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
 	if err != nil {
@@ -37,8 +38,11 @@ func join(dir string) error {
 	defer f.Close()
 	self := []byte("0") // means the thread that writes
 	_, _, errno := syscall.AllThreadsSyscall(syscall.SYS_WRITE, f.Fd(), uintptr(unsafe.Pointer(&self[0])), uintptr(len(self)))
-	if errno != 0 {
-		return errno
+	switch errno {
+	case 0:
+		return nil
+	case syscall.ENOTSUP:
+		return os.WriteFile(filepath.Join(dir, "cgroup.procs"), self, 0)
 	}
-	return nil
+	return errno
 }

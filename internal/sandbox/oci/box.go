@@ -127,7 +127,7 @@ func (b *box) Stats(context.Context) (sandbox.Stats, error) {
 // memory to the host; the sandbox process's own are anonymous, and grow with what it
 // does for the code.
 func (b *box) used(s cgroup.Stats) int64 {
-	n := max(s.Shmem, s.Shmem+s.Anon+s.Kernel-b.rt.flavor.Overhead)
+	n := s.Shmem + max(0, s.Anon+s.Kernel-b.rt.flavor.Base)
 	if b.memory > 0 {
 		n = min(n, b.memory)
 	}

@@ -20,6 +20,12 @@ import (
 var files sandboxtest.Files
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == "crash" {
+		if err := crash(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	code := 1
 	func() {
 		dir, err := os.MkdirTemp("", "oci")

@@ -20,6 +20,7 @@ func (s suite) process() []test {
 		{"Stderr", s.stderr},
 		{"ExitCode", s.exitCode},
 		{"NoStreams", s.noStreams},
+		{"StreamsByName", s.streamsByName},
 		{"Environment", s.environment},
 		{"Files", s.files},
 		{"NoSuchCommand", s.noSuchCommand},
@@ -72,6 +73,14 @@ func (s suite) noStreams(t *testing.T) {
 	}
 	if err := sb.Delete(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// streamsByName: /dev/stdout can be opened, whoever owns the pipe.
+func (s suite) streamsByName(t *testing.T) {
+	b := s.start(t, s.spec(t, "reopen"))
+	for _, name := range []string{"/dev/stdout", "/dev/stderr", "/proc/self/fd/1"} {
+		b.expect(name)
 	}
 }
 

@@ -23,6 +23,7 @@ func main() {
 		"print":   func(a []string) error { fmt.Println(strings.Join(a, " ")); return nil },
 		"stderr":  func(a []string) error { fmt.Fprintln(os.Stderr, strings.Join(a, " ")); return nil },
 		"cat":     cat,
+		"reopen":  reopen,
 		"exit":    func(a []string) error { os.Exit(number(a)); return nil },
 		"sleep":   func([]string) error { fmt.Println("ready"); select {} },
 		"crash":   crash,
@@ -62,6 +63,19 @@ func cat(a []string) error {
 	out := os.NewFile(uintptr(number(a[1:])), "out")
 	_, err := out.ReadFrom(in)
 	return err
+}
+
+// reopen writes to the streams through their names, as shell scripts do.
+func reopen([]string) error {
+	for _, name := range []string{"/dev/stdout", "/dev/stderr", "/proc/self/fd/1"} {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(f, name)
+		f.Close()
+	}
+	return nil
 }
 
 // crash ends the program by SIGABRT.

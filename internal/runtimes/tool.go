@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // packageOf says which Debian package brings a program.
@@ -25,11 +26,16 @@ func need(names ...string) error {
 	return nil
 }
 
-// run runs a program of the host with the host's own configuration of its registry.
+// run runs a program of the host with the host's own configuration of its registry. What it
+// mounts ends with it: were a mount of the host's /dev left below the work directory, the next
+// build's clean-up would be the end of the host.
 func run(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8", "SOURCE_DATE_EPOCH=0", "DEBIAN_FRONTEND=noninteractive")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	return output(cmd)
 }
 
@@ -42,10 +48,10 @@ func inside(ctx context.Context, root string, uid uint32, env []string, args ...
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Chroot:     root,
-		Credential: &syscall.Credential{Uid: uid, Gid: uid},
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC,
-		Pdeathsig:  syscall.SIGKILL,
+		Chroot:       root,
+		Credential:   &syscall.Credential{Uid: uid, Gid: uid},
+		Cloneflags:   syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
+		Unshareflags: syscall.CLONE_NEWNS,
 	}
 	return output(cmd)
 }

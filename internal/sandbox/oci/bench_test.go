@@ -71,3 +71,38 @@ func BenchmarkStart(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFreeze measures one freeze and one thaw of an idle sandbox.
+func BenchmarkFreeze(b *testing.B) {
+	rt := open(b, fmt.Sprintf("bench-%d", os.Getpid()))
+	sb, err := rt.Run(b.Context(), sandbox.Spec{ID: "b", Memory: 128 << 20, Containers: []sandbox.Container{{
+		RootFS: files.Root, Args: []string{"/probe", "sleep"},
+	}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := sb.Freeze(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if err := sb.Thaw(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkStats measures one measurement.
+func BenchmarkStats(b *testing.B) {
+	rt := open(b, fmt.Sprintf("bench-%d", os.Getpid()))
+	sb, err := rt.Run(b.Context(), sandbox.Spec{ID: "b", Memory: 128 << 20, Containers: []sandbox.Container{{
+		RootFS: files.Root, Args: []string{"/probe", "sleep"},
+	}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := sb.Stats(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -35,7 +35,11 @@ type Options struct {
 // Find returns the path of the runtime, unpacking it first if it is embedded.
 func Find(o Options) (string, error) {
 	if len(binary) > 0 && o.Dir != "" {
-		return unpack(o.Dir, binary)
+		path, err := unpack(o.Dir, binary)
+		if err != nil {
+			return "", err
+		}
+		return path, removeOthers(o.Dir, path)
 	}
 	var tried []string
 	if exe, err := os.Executable(); err == nil {
@@ -99,6 +103,23 @@ func unpack(dir string, program []byte) (_ string, err error) {
 		return "", err
 	}
 	return path, os.Rename(f.Name(), path)
+}
+
+// removeOthers removes the versions that earlier releases unpacked. Sandboxes that
+// still run one keep it until they end.
+func removeOthers(dir, path string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("remove old runtimes: %w", err)
+	}
+	for _, e := range entries {
+		if old := filepath.Join(dir, e.Name()); old != filepath.Dir(path) {
+			if err := os.RemoveAll(old); err != nil {
+				return fmt.Errorf("remove old runtimes: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // same reports whether the file has these contents and may be executed.

@@ -58,6 +58,12 @@ func TestUnpack(t *testing.T) {
 	if err != nil || other == path {
 		t.Errorf("another version at %s, %v", other, err)
 	}
+	if err := removeOthers(dir, other); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 || filepath.Join(dir, left[0].Name()) != filepath.Dir(other) {
+		t.Errorf("versions %v, want only the last one", left)
+	}
 }
 
 func TestFindNothing(t *testing.T) {

@@ -8,6 +8,8 @@
 package function
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"strconv"
 	"strings"
@@ -147,4 +149,11 @@ func SplitName(s string) Name {
 	s = strings.TrimPrefix(s, "function:")
 	n.Name, n.Qualifier, _ = strings.Cut(s, ":")
 	return n
+}
+
+// RuntimeVersionARN names the version of the runtime. AWS: its last part is a hash that says
+// nothing; here it is one of the runtime's identifier.
+func (f Function) RuntimeVersionARN() string {
+	sum := sha256.Sum256([]byte("runtime:" + f.Runtime))
+	return "arn:" + arn.Partition(f.Region) + ":lambda:" + f.Region + "::runtime:" + hex.EncodeToString(sum[:])
 }

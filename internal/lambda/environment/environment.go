@@ -97,8 +97,8 @@ type Config struct {
 	Now func() time.Time
 	// InitTimeout is the limit of initialisation; default 10 s, which is AWS's.
 	InitTimeout time.Duration
-	// Grace is how long Invoke waits for a runtime that has answered its last event but does
-	// not ask for the next one yet; default 50 ms.
+	// Grace is how long Invoke waits for a runtime that has answered its last event but does not
+	// ask for the next one yet: code with a small share of a core takes a while; default 500 ms.
 	Grace time.Duration
 	// LogRate is how many bytes per second one environment may print for long; default 4 MiB.
 	LogRate int
@@ -166,7 +166,7 @@ type Environment struct {
 func Start(ctx context.Context, cfg Config, spec Spec) (e *Environment, err error) {
 	cfg.Now = orNow(cfg.Now)
 	cfg.InitTimeout = cmp.Or(cfg.InitTimeout, 10*time.Second)
-	cfg.Grace = cmp.Or(cfg.Grace, 50*time.Millisecond)
+	cfg.Grace = cmp.Or(cfg.Grace, 500*time.Millisecond)
 	cfg.LogRate = cmp.Or(cfg.LogRate, 4<<20)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	fn := spec.Function

@@ -53,7 +53,7 @@ func main() {
 
 // prepare rewrites os.Args to what upstream understands and sets up this process.
 func prepare() error {
-	if err := dropPtrace(); err != nil {
+	if err := wrapPlatform(); err != nil {
 		return err
 	}
 	if slices.Contains(os.Args, "boot") {

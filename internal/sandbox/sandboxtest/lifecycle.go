@@ -22,6 +22,7 @@ func (s suite) lifecycle() []test {
 		{"Signalled", s.signalled},
 		{"FreezeStopsTime", s.freezeStopsTime},
 		{"FreezeStopsCPU", s.freezeStopsCPU},
+		{"FreezeAnyTime", s.freezeAnyTime},
 		{"KillFrozen", s.killFrozen},
 		{"DeleteFrozen", s.deleteFrozen},
 		{"DeleteTwice", s.deleteTwice},
@@ -119,6 +120,29 @@ func (s suite) cpuTime(b *box) time.Duration {
 
 // idle lets time pass for the sandbox: what is measured is what it does meanwhile.
 func idle(d time.Duration) { <-time.After(d) }
+
+// freezeAnyTime: freezing harms nobody, not while a program starts, nor while it
+// starts others or maps memory.
+func (s suite) freezeAnyTime(t *testing.T) {
+	b := s.start(t, s.spec(t, "churn", "15"))
+	n := 0
+	for ; ; n++ {
+		if err := b.Freeze(t.Context()); errors.Is(err, sandbox.ErrExited) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Thaw(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// Let it get somewhere, not the same distance each time.
+		idle(time.Duration(n%7) * 500 * time.Microsecond)
+	}
+	b.expect("done")
+	if e := b.wait(); e != (sandbox.Exit{}) {
+		t.Errorf("frozen %d times, exit %+v", n, e)
+	}
+}
 
 func (s suite) killFrozen(t *testing.T) {
 	b := s.start(t, s.spec(t, "spin"))

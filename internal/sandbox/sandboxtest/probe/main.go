@@ -35,6 +35,7 @@ func main() {
 		"files":   files,
 		"fill":    fill,
 		"descend": descend,
+		"churn":   churn,
 	}
 	run, ok := commands[os.Args[1]]
 	if !ok {
@@ -252,5 +253,26 @@ func descend(a []string) error {
 		return err
 	}
 	fmt.Printf("%s %v\n", strings.TrimSpace(string(b)), os.WriteFile(a[0], nil, 0o600))
+	return nil
+}
+
+// churn starts processes and threads and maps and unmaps memory, a[0] times.
+func churn(a []string) error {
+	for range number(a) {
+		if out, err := exec.Command(os.Args[0], "print", "x").Output(); err != nil || string(out) != "x\n" {
+			return fmt.Errorf("child: %q, %w", out, err)
+		}
+		for range 20 {
+			b, err := syscall.Mmap(-1, 0, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+			if err != nil {
+				return err
+			}
+			b[0], b[len(b)-1] = 1, 1
+			if err := syscall.Munmap(b); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Println("done")
 	return nil
 }

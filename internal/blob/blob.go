@@ -127,7 +127,11 @@ func (s *Store) refresh(d Digest, size int64) bool {
 		return false
 	}
 	now := time.Now()
-	return os.Chtimes(path, now, now) == nil
+	if os.Chtimes(path, now, now) != nil {
+		return false
+	}
+	// Whoever put it first may not have come to this yet, and we answer for it too.
+	return syncDir(filepath.Dir(path)) == nil
 }
 
 // install renames a finished file to its name and makes the name durable.

@@ -44,10 +44,15 @@ func (q *Queue) Claim(ctx context.Context) (*Delivery, error) {
 	}
 }
 
-// fetch reads the record and the body of a claimed message. This member's own state is new
-// enough: the watch that told of the message reads the same.
+// fetch reads the record and the body of a claimed message, from this member's own state. The
+// engine notifies watches a moment before it lets reads see the write, so a read that is older
+// than the message is repeated as one that waits. ErrLost means that the record is gone or newer,
+// which the watch will tell.
 func (q *Queue) fetch(ctx context.Context, it *item) (*Delivery, error) {
 	resp, err := q.cfg.Client.Get(ctx, it.key, clientv3.WithSerializable())
+	if err == nil && resp.Header.Revision < it.rev {
+		resp, err = q.cfg.Client.Get(ctx, it.key)
+	}
 	if err != nil {
 		return nil, err
 	}

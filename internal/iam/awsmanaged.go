@@ -14,6 +14,7 @@ import (
 
 // awsManagedJSON are the managed policies that AWS publishes and that matter here, as AWS's
 // managed policy reference has them: path, name, number and date of the default version, document.
+// ReadOnlyAccess is the exception: AWS's lists hundreds of services, ours the actions of those served.
 //
 //go:embed awsmanaged.json
 var awsManagedJSON []byte

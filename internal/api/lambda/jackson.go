@@ -26,8 +26,8 @@ func jsonError(b []byte) string {
 	if at >= len(b)-1 && strings.Contains(syntaxText(syntax), "unexpected end") {
 		return located(b, len(b), "Unexpected end-of-input: was expecting closing quote, bracket or brace")
 	}
-	if token := tokenAt(b, at); token != "" {
-		return located(b, at, fmt.Sprintf("Unrecognized token '%s': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')", token))
+	if token, end := tokenAt(b, at); token != "" {
+		return located(b, end-1, fmt.Sprintf("Unrecognized token '%s': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')", token))
 	}
 	return located(b, at, fmt.Sprintf("Unexpected character (%s): expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')", character(b[at])))
 }
@@ -65,13 +65,13 @@ func quotedAt(b []byte, i int) bool {
 	return in
 }
 
-// tokenAt is the bare word that begins or goes on at i.
-func tokenAt(b []byte, i int) string {
+// tokenAt is the bare word that begins or goes on at i, and where it ends.
+func tokenAt(b []byte, i int) (token string, end int) {
 	word := func(c byte) bool {
 		return c == '_' || c == '$' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 	}
 	if i >= len(b) || !word(b[i]) {
-		return ""
+		return "", i
 	}
 	from, to := i, i
 	for from > 0 && word(b[from-1]) {
@@ -80,7 +80,7 @@ func tokenAt(b []byte, i int) string {
 	for to < len(b) && word(b[to]) {
 		to++
 	}
-	return string(b[from:to])
+	return string(b[from:to]), to
 }
 
 // character is a byte as the parser shows it.

@@ -93,6 +93,9 @@ func Start(ctx context.Context, cfg Config) (s *Server, err error) {
 	if err := dir.Chmod(0o700); err != nil {
 		return nil, fmt.Errorf("start state engine: %w", err)
 	}
+	if err := checkDisk(cfg); err != nil {
+		return nil, fmt.Errorf("start state engine: %w", err)
+	}
 	if s.etcd, err = embed.StartEtcd(s.embedded(cfg)); err != nil {
 		return nil, fmt.Errorf("start state engine in %s: %w", cfg.Dir, err)
 	}

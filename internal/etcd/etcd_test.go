@@ -115,6 +115,19 @@ func TestStartWithoutFolder(t *testing.T) {
 	}
 }
 
+func TestFsync(t *testing.T) {
+	dir := t.TempDir()
+	if took, err := etcd.Fsync(dir); err != nil || took <= 0 {
+		t.Errorf("Fsync: %v, %v", took, err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	if _, err := etcd.Fsync(filepath.Join(dir, "none")); err == nil {
+		t.Error("Fsync in no folder succeeds")
+	}
+}
+
 // childDir tells this test binary, run as a child, where to write until it is killed.
 const childDir = "LAMBENT_TEST_ETCD_CHILD"
 

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
+	"lambent.dev/lambent/internal/etcd"
 	"lambent.dev/lambent/internal/kv"
 	"lambent.dev/lambent/internal/kv/kvtest"
 	"lambent.dev/lambent/internal/lifecycle"
@@ -325,6 +326,29 @@ func TestStale(t *testing.T) {
 	if _, err := things.Get("1", "k"); err != nil {
 		t.Errorf("Get after the watch is back: %v", err)
 	}
+}
+
+// TestFull: an engine at its quota refuses what would grow it, and still takes what does not.
+func TestFull(t *testing.T) {
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: t.TempDir(), Tick: 10 * time.Millisecond, QuotaBytes: 1 << 20})
+	must(t, err)
+	defer server.Close()
+	s, err := kv.Open(t.Context(), kv.Config{Client: server.Client()})
+	must(t, err)
+	defer s.Close()
+	things := kv.NewTable[thing](s, "thing")
+	text := strings.Repeat("x", 100<<10)
+	for i := range 100 {
+		if _, err = s.Txn(t.Context(), things.Put("1", fmt.Sprint(i), thing{Text: text})); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, kv.ErrFull) {
+		t.Fatalf("Txn on a full engine: %v", err)
+	}
+	row, err := things.Get("1", "0")
+	must(t, err)
+	commit(t, s, things.Delete(row))
 }
 
 func TestRun(t *testing.T) {

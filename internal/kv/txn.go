@@ -153,7 +153,8 @@ func (s *Store) announce(rev int64) {
 }
 
 // stream gives the watch a stream of its own: the engine answers a request for progress only when
-// all watches of the stream have caught up, and a queue's need not have.
+// all watches of the stream have caught up, and a queue's need not have. Streams are told apart by
+// all outgoing metadata, so whatever ctx carries is replaced.
 func stream(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "lambent-watch", "kv")
+	return metadata.NewOutgoingContext(ctx, metadata.Pairs("lambent-watch", "kv"))
 }

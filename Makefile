@@ -1,47 +1,61 @@
 # Lambent. `make` lists what can be made; every target installs what it needs.
-SHELL   := /bin/bash
-BIN     := bin
-VENV    := $(CURDIR)/.cache/venv
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-GOFLAGS_STATIC := CGO_ENABLED=0
-GVISOR  := $(shell sed -n 's/^.*gvisor.dev\/gvisor v[0-9.]*-\([0-9]*\).*/\1/p' runsc/go.mod 2>/dev/null | head -1)
-SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E env PATH=$$PATH")
-export CGO_ENABLED = 0
+SHELL    := /bin/bash
+VENV     := .cache/venv
+LAYOUT   := .cache/layout
+EMBEDDED := internal/sandbox/oci/embedded/lambent-runsc
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GVISOR   := $(shell sed -n 's/^.*gvisor.dev\/gvisor v[0-9.]*-\([0-9]*\)-.*/\1/p' runsc/go.mod | head -1)
+ROOT     := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
+FILES    := $$(git ls-files '*.go')
+E2E      := LAMBENT_E2E=$(CURDIR)/bin/lambent LAMBENT_RUNTIMES=$(CURDIR)/$(LAYOUT) LAMBENT_VENV=$(CURDIR)/$(VENV)
+export CGO_ENABLED := 0
+
+# apt installs Debian packages, if any of the commands named first is missing.
+apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing: $(2)"; $(ROOT) apt-get update -q && \
+	$(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(2); break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: demo test build runtimes lint fmt bench e2e fuzz update help
+.PHONY: demo test build runtimes lint fmt bench e2e fuzz update help tools
 
-demo: build runtimes ## start a region, run a Node, a Python and a Go function on it (ONCE=1: end after that)
-	$(SUDO) packaging/demo $(if $(ONCE),--once)
+demo: build tools runtimes ## start a region, run a Node.js, a Python and a Go function on it (ONCE=1 ends after that)
+	$(ROOT) packaging/demo $(if $(ONCE),--once)
 
-test: build tools runtimes lint ## everything a machine can check (CI runs this)
-	cd runsc && go vet ./...
-	$(SUDO) env CI=$(CI) go test -count=1 -timeout 20m ./...
-	$(SUDO) env CI=$(CI) LAMBENT_E2E=$(CURDIR)/$(BIN)/lambent LAMBENT_VENV=$(VENV) go test -count=1 -timeout 25m ./test/...
+test: build tools runtimes lint ## everything a machine can check; CI runs this
+	cd runsc && go vet ./... && $(ROOT) go test ./...
+	$(ROOT) env CI=$(CI) $(E2E) go test -count=1 -timeout 30m ./...
 
-build: $(BIN)/lambent ## bin/lambent: static, with gVisor's runsc inside
+build: ## bin/lambent: static, gVisor's runsc inside
+	cd runsc && go build -trimpath -ldflags "-s -w -X gvisor.dev/gvisor/runsc/version.version=$(GVISOR)" -o ../bin/lambent-runsc .
+	cmp -s bin/lambent-runsc $(EMBEDDED) || cp bin/lambent-runsc $(EMBEDDED)
+	go build -trimpath -tags lambent_embed -ldflags "-s -w -X main.version=$(VERSION)" -o bin/lambent ./cmd/lambent
 
-runtimes: $(BIN)/lambent packages ## build the managed runtimes' images into the state directory's layout
-	$(SUDO) $(BIN)/lambent runtimes build --layout .cache/layout
+runtimes: build ## the managed runtimes' images, in .cache/layout
+	@$(call apt,mmdebstrap npm ldconfig,mmdebstrap npm libc-bin)
+	@python3 -m pip --version >/dev/null 2>&1 || { $(call apt,no-such-command,python3-pip); }
+	$(ROOT) bin/lambent runtimes build --runtimes $(LAYOUT)
+
+tools: # the AWS CLI and boto3 for demo and tests: Debian's own is too old for AWS_ENDPOINT_URL
+	@[ -x $(VENV)/bin/aws ] || { python3 -c 'import ensurepip' 2>/dev/null || { $(call apt,no-such-command,python3-venv); }; \
+	echo "installing the AWS CLI and boto3 into $(VENV)"; python3 -m venv $(VENV) && $(VENV)/bin/pip install -q 'awscli>=1.40' boto3; }
 
 lint: ## formatting, vet, staticcheck (layers and sizes are checked by go test)
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@out=$$(gofmt -l $(FILES)); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 
 fmt: ## format the code
-	gofmt -w $$(git ls-files '*.go')
+	gofmt -w $(FILES)
 
-bench: build runtimes ## measure and write docs/performance.md
-	$(SUDO) env LAMBENT_E2E=$(CURDIR)/$(BIN)/lambent go test -count=1 -timeout 30m -run TestBench ./test/bench -bench-write
+bench: build runtimes ## measure, and write docs/performance.md
+	$(ROOT) env $(E2E) LAMBENT_BENCH=1 go test -count=1 -v -timeout 30m ./test/bench
 
 e2e: build tools runtimes ## the end-to-end tests alone
-	$(SUDO) env LAMBENT_E2E=$(CURDIR)/$(BIN)/lambent LAMBENT_VENV=$(VENV) go test -count=1 -v -timeout 25m ./test/...
+	$(ROOT) env CI=1 $(E2E) go test -count=1 -v -timeout 30m ./test/e2e
 
-fuzz: ## every fuzz target for FUZZTIME (30s)
+fuzz: ## every fuzz target, each for FUZZTIME (30s)
 	packaging/fuzz $(or $(FUZZTIME),30s)
 
-update: ## newer dependencies, and the files tests write
+update: ## newer dependencies, and the files that tests write
 	go get -u ./... && go mod tidy
 	go test ./internal/api -update
 

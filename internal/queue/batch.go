@@ -30,7 +30,7 @@ type job struct {
 // owner is the right to change messages of a shard.
 type owner struct {
 	key   string
-	fence int64 // create revision of key
+	fence int64 // revision that wrote key
 }
 
 // batcher puts concurrent jobs into common transactions, one transaction at a time. It has a
@@ -125,7 +125,7 @@ func (q *Queue) commit(ctx context.Context, batch []*job) {
 			o = *j.owner
 		}
 		if _, seen := parts[o]; !seen && j.owner != nil {
-			cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(o.key), "=", o.fence))
+			cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(o.key), "=", o.fence))
 		}
 		parts[o] = append(parts[o], j)
 		ops = append(ops, j.op)

@@ -97,13 +97,14 @@ func (q *Queue) own(ctx context.Context, lease clientv3.LeaseID, shard int) {
 	}
 }
 
-// acquire waits until the shard is free and takes it. The fence is the create revision of the
+// acquire waits until the shard is free and takes it. The fence is the revision that wrote the
 // owner's key, which no later owner can have.
 func (q *Queue) acquire(ctx context.Context, lease clientv3.LeaseID, shard int) (fence int64, err error) {
 	key := q.ownerKey(shard)
+	seen := int64(0) // no key
 	for {
 		resp, err := q.cfg.Client.Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", seen)).
 			Then(clientv3.OpPut(key, q.cfg.Node, clientv3.WithLease(lease))).
 			Else(clientv3.OpGet(key)).Commit()
 		if err != nil {
@@ -112,36 +113,32 @@ func (q *Queue) acquire(ctx context.Context, lease clientv3.LeaseID, shard int) 
 		if resp.Succeeded {
 			return resp.Header.Revision, nil
 		}
-		if err := q.vacate(ctx, resp.Responses[0].GetResponseRange().Kvs, resp.Header.Revision); err != nil {
-			return 0, fmt.Errorf("acquire: %w", err)
+		seen = 0
+		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+			if string(kv.Value) == q.cfg.Node && kv.ModRevision <= q.opened {
+				// An earlier life of this node, which kill -9 ended: nobody needs to wait for
+				// its lease.
+				seen = kv.ModRevision
+			} else if err := q.vacated(ctx, key, resp.Header.Revision); err != nil {
+				return 0, fmt.Errorf("acquire: %w", err)
+			}
 		}
 	}
 }
 
-// vacate waits until another owner's key is gone. The key of an earlier life of this node, which
-// kill -9 left, is removed without waiting for its lease.
-func (q *Queue) vacate(ctx context.Context, held []*mvccpb.KeyValue, rev int64) error {
-	for _, kv := range held {
-		key := string(kv.Key)
-		if string(kv.Value) == q.cfg.Node && kv.CreateRevision <= q.opened {
-			_, err := q.cfg.Client.Txn(ctx).
-				If(clientv3.Compare(clientv3.CreateRevision(key), "=", kv.CreateRevision)).
-				Then(clientv3.OpDelete(key)).Commit()
+// vacated waits for a change of an owner's key after rev.
+func (q *Queue) vacated(ctx context.Context, key string, rev int64) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for resp := range q.cfg.Client.Watch(watching, key, clientv3.WithRev(rev+1)) {
+		if err := resp.Err(); err != nil {
 			return err
 		}
-		watching, cancel := context.WithCancel(ctx)
-		defer cancel()
-		for resp := range q.cfg.Client.Watch(watching, key, clientv3.WithRev(rev+1)) {
-			if err := resp.Err(); err != nil {
-				return err
-			}
-			if len(resp.Events) > 0 {
-				return nil
-			}
+		if len(resp.Events) > 0 {
+			return nil
 		}
-		return ctx.Err()
 	}
-	return nil
+	return ctx.Err()
 }
 
 // serve loads a shard and follows it until the shard is lost or ctx ends.
@@ -164,7 +161,7 @@ func (q *Queue) serve(ctx context.Context, shard int, fence int64) error {
 		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 			return fmt.Errorf("load: %w", err)
 		}
-		if err == nil && (len(held.Kvs) == 0 || held.Kvs[0].CreateRevision != fence) {
+		if err == nil && (len(held.Kvs) == 0 || held.Kvs[0].ModRevision != fence) {
 			return nil
 		}
 		// Falling behind the engine's history means to load again.

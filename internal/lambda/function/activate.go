@@ -3,31 +3,39 @@ package function
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"lambent.dev/lambent/internal/kv"
+	"lambent.dev/lambent/internal/lifecycle"
 )
 
 const (
-	// preparing is how many functions are made ready at once.
-	preparing = 2
+	// preparing is how many functions are made ready at once. It is more than a machine has
+	// cores: what takes long is a pull from a registry, and it must not hold up the others.
+	preparing = 16
 	// prepareTimeout bounds making one function ready: a pull from a registry is in it.
 	prepareTimeout = 10 * time.Minute
+	// retryPause is the pause after the state could not be read or written.
+	retryPause = time.Second
 )
 
 // Run makes functions ready: those that are Pending become Active, updates in progress take
-// effect. What a stopped server left undone is found at the start.
+// effect. What a stopped server left undone is done first. It returns after all it has begun
+// has ended.
 func (s *Store) Run(ctx context.Context) error {
+	p := preparations{store: s, room: make(chan struct{}, preparing), begun: map[rowRev]bool{}}
+	defer p.tasks.Wait()
+	s.poke()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
 		}
-		if err := s.prepareAll(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Logger.Error("making functions ready", "error", err)
+		if err := p.begin(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Warn("look for functions to make ready", "error", err)
+			p.again(ctx)
 		}
 	}
 }
@@ -40,19 +48,78 @@ func (s *Store) poke() {
 	}
 }
 
-func (s *Store) prepareAll(ctx context.Context) error {
-	rows, err := s.table.All()
+// preparations are the functions that are being made ready.
+type preparations struct {
+	store *Store
+	tasks lifecycle.Tasks
+	room  chan struct{} // one place for each at work
+
+	mu    sync.Mutex
+	begun map[rowRev]bool // those that wait for room too
+}
+
+// rowRev is a row as it was written once. A change of the row is other work: a function made
+// again must not wait for what was begun for the one before.
+type rowRev struct {
+	account, name string
+	rev           int64
+}
+
+// begin begins what is to be done and not begun yet.
+func (p *preparations) begin(ctx context.Context) error {
+	rows, err := p.store.table.All()
 	if err != nil {
 		return err
 	}
-	var g errgroup.Group
-	g.SetLimit(preparing)
 	for _, row := range rows {
-		if f := row.Value.Function; f.State == Pending || f.Updating() {
-			g.Go(func() error { return s.prepare(ctx, row) })
+		f, key := row.Value.Function, rowRev{row.Account, row.Key, row.Rev}
+		if (f.State == Pending || f.Updating()) && p.claim(key) {
+			p.tasks.Go("prepare function", func() { p.one(ctx, key, row) })
 		}
 	}
-	return g.Wait()
+	return nil
+}
+
+func (p *preparations) claim(key rowRev) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun[key] {
+		return false
+	}
+	p.begun[key] = true
+	return true
+}
+
+// one makes one function ready.
+func (p *preparations) one(ctx context.Context, key rowRev, row kv.Row[record]) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.begun, key)
+	}()
+	select {
+	case p.room <- struct{}{}:
+		defer func() { <-p.room }()
+	case <-ctx.Done():
+		return
+	}
+	if err := p.store.prepare(ctx, row); err != nil && ctx.Err() == nil {
+		p.store.cfg.Logger.Warn("record that a function was made ready", "function", row.Key, "account", row.Account, "error", err)
+		p.again(ctx)
+	}
+}
+
+// again looks for work once more, after a pause.
+func (p *preparations) again(ctx context.Context) {
+	p.tasks.Go("look again", func() {
+		t := time.NewTimer(retryPause)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			p.store.poke()
+		case <-ctx.Done():
+		}
+	})
 }
 
 // prepare makes one function ready and records how that went.
@@ -81,6 +148,7 @@ func settle(r record, image Image, err error) record {
 	switch {
 	case err == nil:
 		f.Image = image
+		f.Generation = f.generation()
 		f.State, f.StateReason, f.StateReasonCode = Active, "", ""
 		f.LastUpdateStatus, f.LastUpdateStatusReason, f.LastUpdateStatusReasonCode = Successful, "", ""
 		r.Serving = nil

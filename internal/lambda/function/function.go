@@ -10,9 +10,9 @@ package function
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"lambent.dev/lambent/internal/arn"
@@ -45,8 +45,11 @@ type Function struct {
 	State, StateReason, StateReasonCode                                  string
 	LastUpdateStatus, LastUpdateStatusReason, LastUpdateStatusReasonCode string
 
-	LogGroup   string // /aws/lambda/NAME
-	Generation string // another one whenever an older environment must not serve any more
+	LogGroup string // /aws/lambda/NAME
+	ID       string // the function's own: one made again under the same name has another
+	// Generation is another one whenever an environment of before must not serve any more: with
+	// the code, the runtime's image, and what of the settings an environment is made of.
+	Generation string
 }
 
 // Settings are what CreateFunction and UpdateFunctionConfiguration set.
@@ -92,6 +95,23 @@ func (f Function) LastModifiedText() string {
 // Updating tells whether a change of code or configuration is being made ready.
 func (f Function) Updating() bool { return f.LastUpdateStatus == InProgress }
 
+// generation is what Generation is to be.
+func (f Function) generation() string {
+	made := f.Settings
+	made.Description = "" // no environment shows it
+	b, err := json.Marshal(struct {
+		ID, LogGroup string
+		Settings     Settings
+		Code         blob.Digest
+		Image        Image
+	}{f.ID, f.LogGroup, made, f.Code.Digest, f.Image})
+	if err != nil {
+		panic(fmt.Sprintf("generation of %s: %v", f.Name, err)) // texts and numbers can be encoded
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
 // Invocation is one request to run a function.
 type Invocation struct {
 	Account, Name, Qualifier string
@@ -123,32 +143,6 @@ type Report struct {
 	Cold              bool // the request waited for an initialisation
 	Memory, MaxMemory int  // MB
 	Outcome           string
-}
-
-// Name is a function as a request names it: by name, partial ARN or ARN, with or without a
-// qualifier.
-type Name struct {
-	Region, Account string // "" if not said
-	Name, Qualifier string
-}
-
-// SplitName takes apart what a request gives as FunctionName; its form has been validated.
-func SplitName(s string) Name {
-	var n Name
-	if rest, ok := strings.CutPrefix(s, "arn:"); ok {
-		part := strings.SplitN(rest, ":", 5) // partition, lambda, region, account, function:...
-		if len(part) < 5 {
-			return Name{Name: s}
-		}
-		n.Region, n.Account, s = part[2], part[3], part[4]
-	} else if account, rest, ok := strings.Cut(s, ":"); ok && strings.HasPrefix(rest, "function:") {
-		if _, err := strconv.ParseUint(account, 10, 64); err == nil {
-			n.Account, s = account, rest
-		}
-	}
-	s = strings.TrimPrefix(s, "function:")
-	n.Name, n.Qualifier, _ = strings.Cut(s, ":")
-	return n
 }
 
 // RuntimeVersionARN names the version of the runtime. AWS: its last part is a hash that says

@@ -136,13 +136,13 @@ func (s *Store) Create(ctx context.Context, f Function) (Function, error) {
 	if len(f.Tags) > MaxTags {
 		return Function{}, ErrTags
 	}
-	if err := s.fits(f.Account, f.Code.Size); err != nil {
+	if err := s.fits(f.Account, f.Name, f.Code.Size); err != nil {
 		return Function{}, err
 	}
 	f.Region, f.Version, f.LogGroup = s.cfg.Region, Latest, "/aws/lambda/"+f.Name
 	f.State, f.StateReason, f.StateReasonCode = Pending, "The function is being created.", "Creating"
+	f.ID = uuid.NewString()
 	s.touch(&f)
-	f.Generation = f.RevisionID
 	_, err := s.cfg.KV.Txn(ctx, s.table.Create(f.Account, f.Name, record{Function: f}))
 	if errors.Is(err, kv.ErrConflict) {
 		return Function{}, ErrExists
@@ -153,7 +153,7 @@ func (s *Store) Create(ctx context.Context, f Function) (Function, error) {
 // UpdateCode gives a function another package and architecture. revision, if not empty, must be
 // the current one.
 func (s *Store) UpdateCode(ctx context.Context, account, name, revision string, code Code, architecture string) (Function, error) {
-	if err := s.fits(account, code.Size); err != nil {
+	if err := s.fits(account, name, code.Size); err != nil {
 		return Function{}, err
 	}
 	return s.update(ctx, account, name, revision, func(f *Function) error {
@@ -185,7 +185,6 @@ func (s *Store) update(ctx context.Context, account, name, revision string, edit
 		f.LastUpdateStatus, f.LastUpdateStatusReason, f.LastUpdateStatusReasonCode = InProgress, "The function is being created.", "Creating"
 		f.Image = Image{}
 		s.touch(f)
-		f.Generation = f.RevisionID
 		return nil
 	})
 }
@@ -258,13 +257,23 @@ func (s *Store) touch(f *Function) {
 
 func newRevision() string { return uuid.NewString() }
 
-// fits tells whether the account has room for more bytes of code.
-func (s *Store) fits(account string, more int64) error {
-	_, used, err := s.Usage(account)
-	if err == nil && used+more > CodeStorage {
-		err = ErrStorage
+// fits tells whether the account has room for a package of a function, which takes the place of
+// the one it has. Creations at the same time may exceed the limit by what they bring: it guards
+// the disk, not a promise.
+func (s *Store) fits(account, name string, size int64) error {
+	rows, err := s.table.List(account, "", "", 0)
+	if err != nil {
+		return err
 	}
-	return err
+	for _, r := range rows {
+		if r.Key != name {
+			size += r.Value.Function.Code.Size
+		}
+	}
+	if size > CodeStorage {
+		return ErrStorage
+	}
+	return nil
 }
 
 func (s *Store) row(account, name string) (kv.Row[record], error) {

@@ -1,0 +1,136 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// recordEvents and recordBytes bound a record, so that a reader need not take much at once.
+	recordEvents = 1000
+	recordBytes  = 128 << 10
+
+	// checkEvery is how many bytes are written between looks at the free space.
+	checkEvery = 16 << 20
+)
+
+// Append writes events to a stream, which it makes with its group if there is none. When it
+// returns the events are with the kernel. It writes to the state engine only to make a group.
+func (s *Store) Append(ctx context.Context, account, group, stream string, events []Event) error {
+	for {
+		err := s.append(ctx, streamKey{account, group, stream}, events)
+		if errors.Is(err, ErrGroupNotFound) && ctx.Err() == nil {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("append to log stream %s: %w", stream, err)
+		}
+		return nil
+	}
+}
+
+func (s *Store) append(ctx context.Context, key streamKey, events []Event) error {
+	var groupID string
+	if st := s.find(key); st != nil {
+		groupID = st.groupID
+	} else {
+		row, err := s.ensureGroup(ctx, key.account, key.group)
+		if err != nil {
+			return err
+		}
+		groupID = row.ID
+	}
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	st, _, err := s.stream(key, groupID)
+	if err != nil {
+		return err
+	}
+	return s.write(st, events)
+}
+
+// Put writes events to a stream that exists.
+func (s *Store) Put(_ context.Context, account, group, stream string, events []Event) error {
+	if _, err := s.group(account, group); err != nil {
+		return err
+	}
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	st := s.find(streamKey{account, group, stream})
+	if st == nil {
+		return fmt.Errorf("log stream %s: %w", stream, ErrStreamNotFound)
+	}
+	if err := s.write(st, events); err != nil {
+		return fmt.Errorf("put to log stream %s: %w", stream, err)
+	}
+	return nil
+}
+
+// write appends events to the log and indexes them. It is called with writes held.
+func (s *Store) write(st *stream, events []Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if err := s.space(); err != nil {
+		return err
+	}
+	now, seq := s.cfg.Now().UnixMilli(), s.seq
+	var recs [][]byte
+	var entries []entry
+	b := s.buf[:0]
+	for len(events) > 0 {
+		n := chunk(events)
+		start := len(b)
+		var e entry
+		b, e = appendEvents(b, st.id, seq+1, now, events[:n])
+		recs, entries = append(recs, b[start:len(b):len(b)]), append(entries, e)
+		seq, events = e.last, events[n:]
+	}
+	if s.buf = b; cap(b) > 1<<20 {
+		s.buf = nil // one big write is no reason to keep its size for ever
+	}
+	positions, err := s.log.AppendAll(recs)
+	if err != nil {
+		return err
+	}
+	s.seq = seq
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range entries {
+		entries[i].pos = positions[i]
+		st.add(entries[i])
+		s.checked += entries[i].size
+	}
+	return nil
+}
+
+// chunk is how many of the events go into the next record: at least one.
+func chunk(events []Event) int {
+	size := 0
+	for i := range events {
+		if size += len(events[i].Message); i > 0 && (i == recordEvents || size > recordBytes) {
+			return i
+		}
+	}
+	return len(events)
+}
+
+// space returns ErrFull when the disk has too little free. It looks once in checkEvery bytes, and
+// every time while there is too little. It is called with writes held.
+func (s *Store) space() error {
+	if s.checked < checkEvery && !s.full {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.cfg.Dir, &fs); err != nil {
+		return fmt.Errorf("look for free space: %w", err)
+	}
+	s.checked = 0
+	if s.full = int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFree; s.full {
+		return ErrFull
+	}
+	return nil
+}

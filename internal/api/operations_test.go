@@ -13,6 +13,7 @@ import (
 
 	"lambent.dev/lambent/internal/api/iam"
 	"lambent.dev/lambent/internal/api/lambda"
+	"lambent.dev/lambent/internal/api/logs"
 	"lambent.dev/lambent/internal/api/sts"
 	"lambent.dev/lambent/internal/wire"
 )
@@ -26,7 +27,7 @@ const document = "../../docs/operations.md"
 func TestOperations(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Operations\n\nWhat a region serves, with the IAM action each operation takes. Written by `go test ./internal/api -update`.\n")
-	for _, s := range []*wire.Service{lambda.New(lambda.Config{}).Service(), iam.New(nil).Service(), sts.New(nil, nil).Service()} {
+	for _, s := range []*wire.Service{lambda.New(lambda.Config{}).Service(), logs.New(nil, "").Service(), iam.New(nil).Service(), sts.New(nil, nil).Service()} {
 		if err := s.Validate(); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"lambent.dev/lambent/internal/arn"
@@ -145,9 +146,13 @@ type Report struct {
 	Outcome           string
 }
 
-// RuntimeVersionARN names the version of the runtime. AWS: its last part is a hash that says
-// nothing; here it is one of the runtime's identifier.
+// RuntimeVersionARN names the version of the runtime: the image that the function was made ready
+// with or, while there is none, what stands for whichever will be. AWS: its last part is a hash.
 func (f Function) RuntimeVersionARN() string {
-	sum := sha256.Sum256([]byte("runtime:" + f.Runtime))
-	return "arn:" + arn.Partition(f.Region) + ":lambda:" + f.Region + "::runtime:" + hex.EncodeToString(sum[:])
+	_, hash, found := strings.Cut(f.Image.Digest, ":")
+	if !found {
+		sum := sha256.Sum256([]byte("runtime:" + f.Runtime))
+		hash = hex.EncodeToString(sum[:])
+	}
+	return "arn:" + arn.Partition(f.Region) + ":lambda:" + f.Region + "::runtime:" + hash
 }

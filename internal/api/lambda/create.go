@@ -1,11 +1,11 @@
 package lambda
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"maps"
+	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -153,11 +153,12 @@ func (a *API) put(ctx context.Context, zip []byte) (function.Code, error) {
 // isNoRole reports whether an error says that a role does not exist.
 func isNoRole(err error) bool { return errors.Is(err, iam.ErrNotFound) }
 
-// measured is the text of an environment that AWS measures.
+// measured is the text of an environment that AWS measures: JSON, in which no character of HTML
+// is escaped.
 func measured(v map[string]string) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "" // texts only: it cannot fail
-	}
-	return cmp.Or(string(b), "{}")
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // texts only: it cannot fail
+	return strings.TrimSuffix(b.String(), "\n")
 }

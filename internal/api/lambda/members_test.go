@@ -126,3 +126,26 @@ func TestRefusedMembers(t *testing.T) {
 		t.Errorf("created: %s", a.body)
 	}
 }
+
+// TestEnvironmentSize wants that an environment is measured as it is written, to the byte.
+func TestEnvironmentSize(t *testing.T) {
+	const around = len(`{"K1":""}`)
+	for _, c := range []struct {
+		value string
+		fits  bool
+	}{
+		{strings.Repeat("&", maxVariables-around), true},
+		{strings.Repeat("&", maxVariables-around+1), false},
+		{strings.Repeat("\"", (maxVariables-around)/2), true}, // escaped
+		{strings.Repeat("\"", (maxVariables-around)/2+1), false},
+		{strings.Repeat("é", (maxVariables-around)/2), true}, // two bytes
+		{strings.Repeat("é", (maxVariables-around)/2+1), false},
+	} {
+		if err := checkEnvironment(map[string]string{"K1": c.value}); (err == nil) != c.fits {
+			t.Errorf("%d bytes of %.2q: %.200v", len(c.value), c.value, err)
+		}
+	}
+	if err := checkEnvironment(nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -22,13 +23,14 @@ import (
 type Config struct {
 	Listen      string        // host:port of the region's one listener
 	StateDir    string        // everything the server keeps; absolute
-	Runtimes    string        // directory of the managed runtimes' images; empty: STATE/layout
+	Runtimes    string        // directory of the managed runtimes' images and the operator's table.json; empty: STATE/layout
 	Region      string        // the region's name, an AWS-style name such as us-east-1
 	Account     string        // 12 digits; empty: made at the first start and kept
 	EgressAllow []string      // CIDR[:port,port...] of private ranges that code may reach
 	DNS         []string      // upstream resolvers as host or host:port; empty: the host's
 	Drain       time.Duration // how long a stopping server waits for invocations in flight
 	IdleTimeout time.Duration // how long an unused environment is kept at most
+	Concurrency int           // how many invocations an account runs at the same time
 	LogFormat   string        // text or json
 	LogLevel    string        // debug, info, warn or error
 }
@@ -41,6 +43,7 @@ func Default() Config {
 		Region:      "us-east-1",
 		Drain:       15 * time.Second,
 		IdleTimeout: 30 * time.Minute,
+		Concurrency: 1000, // AWS: an account's default
 		LogFormat:   "text",
 		LogLevel:    "info",
 	}
@@ -74,6 +77,7 @@ func Settings() []Setting {
 		list("dns", "upstream DNS `SERVERS`, comma-separated (default: the host's)", func(c *Config) *[]string { return &c.DNS }),
 		span("drain", "how long to let invocations finish when stopping, a `DURATION`", func(c *Config) *time.Duration { return &c.Drain }),
 		span("idle-timeout", "keep an unused environment at most this `DURATION`", func(c *Config) *time.Duration { return &c.IdleTimeout }),
+		number("concurrency", "how many invocations an account runs at the same time, a `NUMBER`", func(c *Config) *int { return &c.Concurrency }),
 		text("log-format", "`FORMAT` of the server's own log: text or json", func(c *Config) *string { return &c.LogFormat }),
 		text("log-level", "`LEVEL` of the server's own log: debug, info, warn or error", func(c *Config) *string { return &c.LogLevel }),
 	}
@@ -103,6 +107,19 @@ func span(name, help string, field func(*Config) *time.Duration) Setting {
 	return Setting{name, help,
 		func(c *Config, v string) (err error) { *field(c), err = time.ParseDuration(v); return err },
 		func(c Config) string { return field(&c).String() }}
+}
+
+func number(name, help string, field func(*Config) *int) Setting {
+	return Setting{name, help,
+		func(c *Config, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return fmt.Errorf("%q is not a number", v)
+			}
+			*field(c) = n
+			return nil
+		},
+		func(c Config) string { return strconv.Itoa(*field(&c)) }}
 }
 
 // Load makes a configuration: defaults, then the YAML file at path (none if empty), then the
@@ -193,6 +210,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--drain: %s is negative", c.Drain)
 	case c.IdleTimeout <= 0 || c.IdleTimeout > 30*time.Minute:
 		return fmt.Errorf("--idle-timeout: %s is not between 0 and 30m", c.IdleTimeout)
+	case c.Concurrency < 1 || c.Concurrency > math.MaxInt32:
+		return fmt.Errorf("--concurrency: %d is not between 1 and %d", c.Concurrency, math.MaxInt32)
 	case !slices.Contains([]string{"text", "json"}, c.LogFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", c.LogFormat)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):

@@ -34,12 +34,30 @@ func TestLoadOrder(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for name, value := range map[string]string{
 		"listen": "0.0.0.0:4566", "region": "Mars", "account": "12", "drain": "soon",
-		"log-level": "loud", "log-format": "xml", "egress-allow": "10.0.0.0", "idle-timeout": "31m",
+		"log-level": "loud", "log-format": "xml", "egress-allow": "10.0.0.0", "idle-timeout": "31m", "concurrency": "0",
 	} {
 		_, err := Load("", none, map[string]string{name: value})
 		if err == nil || !strings.Contains(err.Error(), "--"+name) {
 			t.Errorf("%s=%s: %v, want an error that names the flag", name, value, err)
 		}
+	}
+}
+
+func TestConcurrency(t *testing.T) {
+	for value, want := range map[string]string{"some": `"some" is not a number`, "-1": "not between 1 and", "3000000000": "not between 1 and"} {
+		if _, err := Load("", none, map[string]string{"concurrency": value}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", value, err, want)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("concurrency: 25\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(file, none, nil); err != nil || c.Concurrency != 25 {
+		t.Errorf("of a file: %d, %v; want 25", c.Concurrency, err)
+	}
+	if c, err := Load("", none, nil); err != nil || c.Concurrency != 1000 {
+		t.Errorf("by default: %d, %v; want 1000", c.Concurrency, err)
 	}
 }
 

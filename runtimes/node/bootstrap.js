@@ -8,6 +8,9 @@ const { load, STREAMING } = require('./handler.js');
 const { UnhandledPromiseRejection, CallbackHandlerDeprecated } = require('./errors.js');
 const { invocation, stream } = require('./invocation.js');
 
+// The sandbox gives the first process a HOME, AWS does not; a function's own HOME stays.
+if (process.env.HOME === '/home/sbx_user1051') delete process.env.HOME;
+
 const api = new RuntimeAPI(process.env.AWS_LAMBDA_RUNTIME_API);
 
 // onFault reports what nobody caught: to init/error first, to the invocation's error later.

@@ -137,6 +137,9 @@ def search_paths():
 
 def main():
     sys.stdout, sys.stderr = Unbuffered(sys.stdout), Unbuffered(sys.stderr)
+    if os.environ.get("HOME") == "/home/sbx_user1051":
+        # The sandbox gives the first process a HOME, AWS does not; a function's own HOME stays.
+        del os.environ["HOME"]
     search_paths()
     sink = LogSink(os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None))
     setup_logging(sink)

@@ -34,7 +34,7 @@ func TestCLI(t *testing.T) {
 
 	out := filepath.Join(dir, "out")
 	for _, want := range []string{"Init Duration", ""} {
-		meta := r.aws("lambda", "invoke", "--function-name", "cli", "--cli-binary-format", "raw-in-base64-out", "--payload", `{"n":1}`, "--log-type", "Tail", out)
+		meta := r.aws("lambda", "invoke", "--function-name", "cli", "--payload", `{"n":1}`, "--log-type", "Tail", out)
 		if b, _ := os.ReadFile(out); string(b) != `{"n": 2}` {
 			t.Errorf("answer %s, want {\"n\": 2}", b)
 		}

@@ -51,8 +51,8 @@ func checkProcesses(t *testing.T, state string) {
 	}
 	for _, p := range procs {
 		args, _ := os.ReadFile(p + "/cmdline")
-		name, _, _ := strings.Cut(string(args), "\x00")
-		if !strings.HasPrefix(filepath.Base(name), "runsc-sandbox") || !strings.Contains(string(args), state) {
+		name := filepath.Base(p)
+		if !strings.Contains(string(args), "\x00runsc-sandbox\x00") || !strings.Contains(string(args), state) {
 			continue
 		}
 		status, err := os.ReadFile(p + "/status")

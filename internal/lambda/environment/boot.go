@@ -173,6 +173,7 @@ func (e *Environment) awaitInit(ctx context.Context, b *boot, limit time.Duratio
 		if report == nil {
 			return failure{}, took, nil
 		}
+		e.sample(ctx, b, 0) // it is about to exit
 		e.hear(b)
 		f := failure{status: statusError, kind: report.ErrorType, body: report.Body}
 		if len(report.Body) == 0 {

@@ -64,6 +64,7 @@ type Bundle struct {
 	RootFS         string          // EROFS image of the runtime
 	Mounts         []sandbox.Mount // the code at /var/task
 	Args           []string
+	Env            []string // KEY=VALUE of the image's configuration, for Config.Variables
 	Cwd            string
 	UID, GID       uint32
 	RuntimeVersion string // for INIT_START, for example "python:3.13.v1"
@@ -88,9 +89,9 @@ type Config struct {
 	Prepare func(ctx context.Context, fn function.Function) (Bundle, error)
 	// Credentials issues credentials of the function's role.
 	Credentials func(ctx context.Context, fn function.Function) (Credentials, error)
-	// Variables is the environment the runtime starts with, AWS's set and the function's own;
-	// stream is the log stream's name.
-	Variables func(fn function.Function, c Credentials, stream string) []string
+	// Variables is the environment the runtime starts with: AWS's set, the function's own and the
+	// image's; stream is the log stream's name.
+	Variables func(fn function.Function, b Bundle, c Credentials, stream string) []string
 	Logs      Logs
 	Logger    *slog.Logger
 	// Now is the wall clock of log lines; default time.Now. Limits are kept by the monotonic one.
@@ -190,7 +191,7 @@ func Start(ctx context.Context, cfg Config, spec Spec) (e *Environment, err erro
 		return e, fmt.Errorf("issue credentials: %w", err)
 	}
 	e.expires = credentials.Expires
-	e.env = cfg.Variables(fn, credentials, e.stream.name)
+	e.env = cfg.Variables(fn, e.bundle, credentials, e.stream.name)
 	return e, e.initialise(ctx)
 }
 

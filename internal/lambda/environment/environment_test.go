@@ -340,7 +340,7 @@ func TestInitFailures(t *testing.T) {
 			if !e.InitFailed() {
 				t.Error("InitFailed is false")
 			}
-			got, _ := invoke(t, e, "id-1")
+			got, r := invoke(t, e, "id-1")
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Error(d)
 			}
@@ -352,6 +352,10 @@ func TestInitFailures(t *testing.T) {
 				}
 			}
 			wantLog(t, m.Logs, tc.log...)
+			first := slices.IndexFunc(tc.log, func(line string) bool { return strings.Contains(line, "Phase: init\t") }) + 1
+			if d := cmp.Diff(strings.Join(tc.log[first:], ""), normal(string(r.LogTail))); d != "" {
+				t.Errorf("the tail, which begins with the repeated initialisation: %s", d)
+			}
 		})
 	}
 }

@@ -82,6 +82,7 @@ func (e *Environment) leave() {
 // invokeWithInit repeats a failed initialisation inside the invocation, under its time limit.
 func (e *Environment) invokeWithInit(ctx context.Context, inv function.Invocation) (function.Result, error) {
 	limit := e.limit()
+	e.stream.early(inv.Tail)
 	b, err := e.launch(ctx)
 	if err != nil {
 		e.die()

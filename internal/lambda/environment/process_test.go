@@ -79,7 +79,7 @@ func TestProcess(t *testing.T) {
 		Credentials: func(context.Context, function.Function) (environment.Credentials, error) {
 			return environment.Credentials{}, nil
 		},
-		Variables: func(function.Function, environment.Credentials, string) []string {
+		Variables: func(function.Function, environment.Bundle, environment.Credentials, string) []string {
 			return []string{"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "PATH=/usr/bin:/bin"}
 		},
 	}

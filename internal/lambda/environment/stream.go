@@ -66,11 +66,22 @@ func (s *stream) appendLocked(ctx context.Context, events []LogEvent) {
 	}
 }
 
-// start writes an invocation's first line; the tail begins with it if it is wanted.
-func (s *stream) start(ctx context.Context, e LogEvent, tail bool) {
+// early begins an invocation's tail before its first line: with the initialisation that is
+// repeated inside it.
+func (s *stream) early(tail bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail, s.tailing = s.tail[:0], tail
+}
+
+// start writes an invocation's first line; the tail begins with it if it is wanted and has not
+// begun early.
+func (s *stream) start(ctx context.Context, e LogEvent, tail bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tailing {
+		s.tail, s.tailing = s.tail[:0], tail
+	}
 	s.appendLocked(ctx, []LogEvent{e})
 }
 

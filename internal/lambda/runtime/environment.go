@@ -14,6 +14,7 @@ type Function struct {
 	LogGroup, LogStream            string
 	AccessKeyID, Secret, Token     string            // the execution role's session
 	User                           map[string]string // the function's own variables
+	Image                          []string          // KEY=VALUE, of the image's configuration
 }
 
 // TelemetryFD is the descriptor of the framed log pipe inside the sandbox.
@@ -28,9 +29,16 @@ const (
 
 // Environment gives the variables of a runtime's process as KEY=VALUE, sorted: AWS's own set for
 // the family, the function's variables, and AWS_ENDPOINT_URL, which points SDKs to this region.
-// A function's variable wins where AWS lets it (PATH, LANG, TZ and the like).
+// A function's variable wins where AWS lets it (PATH, LANG, TZ and the like). What only the
+// image's configuration sets stays, under all others.
 func (r Runtime) Environment(f Function) []string {
-	env := map[string]string{
+	env := map[string]string{}
+	for _, kv := range f.Image {
+		if k, v, ok := strings.Cut(kv, "="); ok && k != "" {
+			env[k] = v
+		}
+	}
+	maps.Copy(env, map[string]string{
 		"AWS_LAMBDA_FUNCTION_NAME":        f.Name,
 		"AWS_LAMBDA_FUNCTION_VERSION":     f.Version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(f.MemoryMB),
@@ -56,7 +64,7 @@ func (r Runtime) Environment(f Function) []string {
 		"SHLVL":                           "0",
 		"TZ":                              ":UTC",
 		"_HANDLER":                        f.Handler,
-	}
+	})
 	r.familyEnvironment(env)
 	env["AWS_ENDPOINT_URL"] = endpoint
 	maps.Copy(env, f.User)

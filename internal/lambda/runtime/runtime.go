@@ -1,17 +1,19 @@
 // Package runtime knows Lambda's managed runtimes: which images serve an identifier, how the
-// runtime's process is started, and the environment AWS gives it. It is pure and holds no state.
+// runtime's process is started, and the environment AWS gives it. It is pure and holds no state;
+// a Table is safe for concurrent use.
 //
 // Source: the environments recorded on AWS and the bootstrap scripts AWS publishes.
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"lambent.dev/lambent/runtimes"
 )
@@ -36,34 +38,58 @@ type Runtime struct {
 	Images []string `json:"images"` // references, the first that can be had serves
 }
 
-var table = sync.OnceValue(func() map[string]Runtime {
+// Table is the runtimes that functions may have. It does not change once made.
+type Table struct{ rows map[string]Runtime }
+
+// Load makes the table: the rows that are built in, then those of the JSON list extra (none if
+// it is empty), which replace or add to them by identifier.
+func Load(extra []byte) (*Table, error) {
+	t := &Table{rows: map[string]Runtime{}}
+	if err := t.add(runtimes.Table); err != nil {
+		return nil, fmt.Errorf("read the runtimes that are built in: %w", err)
+	}
+	if len(extra) == 0 {
+		return t, nil
+	}
+	return t, t.add(extra)
+}
+
+func (t *Table) add(list []byte) error {
 	var rows []Runtime
-	if err := json.Unmarshal(runtimes.Table, &rows); err != nil {
-		panic(fmt.Sprintf("runtimes/table.json: %v", err)) // it is built in and tested
+	d := json.NewDecoder(bytes.NewReader(list))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&rows); err != nil {
+		return err
 	}
-	m := make(map[string]Runtime, len(rows))
-	for _, r := range rows {
-		m[r.ID] = r
+	seen := map[string]bool{}
+	for i, r := range rows {
+		switch {
+		case r.ID == "":
+			return fmt.Errorf("row %d has no id", i+1)
+		case seen[r.ID]:
+			return fmt.Errorf("%s is there twice", r.ID)
+		case !slices.Contains([]Family{Node, Python, Provided}, r.Family):
+			return fmt.Errorf("%s: family %q is none of node, python, provided", r.ID, r.Family)
+		case len(r.Images) == 0 || slices.Contains(r.Images, ""):
+			return fmt.Errorf("%s: images must name at least one image", r.ID)
+		}
+		seen[r.ID] = true
+		t.rows[r.ID] = r
 	}
-	return m
-})
+	return nil
+}
 
 // Lookup finds a runtime by its identifier.
-func Lookup(id string) (Runtime, error) {
-	if r, ok := table()[id]; ok {
+func (t *Table) Lookup(id string) (Runtime, error) {
+	if r, ok := t.rows[id]; ok {
 		return r, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: %s", ErrUnknown, id)
 }
 
 // All lists the table, by identifier.
-func All() []Runtime {
-	var all []Runtime
-	for _, r := range table() {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b Runtime) int { return strings.Compare(a.ID, b.ID) })
-	return all
+func (t *Table) All() []Runtime {
+	return slices.SortedFunc(maps.Values(t.rows), func(a, b Runtime) int { return strings.Compare(a.ID, b.ID) })
 }
 
 // Version is the runtime's name in an INIT_START line: "python:3.13".

@@ -93,7 +93,7 @@ func (m *Machine) Config() environment.Config {
 		Credentials: func(context.Context, function.Function) (environment.Credentials, error) {
 			return environment.Credentials{AccessKeyID: "AK"}, nil
 		},
-		Variables: func(fn function.Function, c environment.Credentials, stream string) []string {
+		Variables: func(fn function.Function, _ environment.Bundle, c environment.Credentials, stream string) []string {
 			return []string{"AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_LAMBDA_LOG_STREAM_NAME=" + stream}
 		},
 	}

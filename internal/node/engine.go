@@ -1,0 +1,46 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"lambent.dev/lambent/internal/blob"
+	"lambent.dev/lambent/internal/etcd"
+	"lambent.dev/lambent/internal/kv"
+	"lambent.dev/lambent/internal/lifecycle"
+	"lambent.dev/lambent/internal/queue"
+)
+
+// engine is the node's state: etcd, the tables and the queue on it, the blobs beside it.
+type engine struct {
+	etcd   *etcd.Server
+	kv     *kv.Store
+	blobs  *blob.Store
+	events *queue.Queue
+}
+
+func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
+	e = &engine{}
+	if e.etcd, err = etcd.Start(ctx, etcd.Config{Dir: filepath.Join(n.dir.Path, "etcd"), Logger: n.log}); err != nil {
+		return nil, fmt.Errorf("start the state engine: %w", err)
+	}
+	n.onClose(e.etcd.Close)
+	if e.kv, err = kv.Open(ctx, kv.Config{Client: e.etcd.Client(), Key: n.dir.Key, Logger: n.log}); err != nil {
+		return nil, err
+	}
+	n.onClose(e.kv.Close)
+	if e.blobs, err = blob.Open(filepath.Join(n.dir.Path, "blobs")); err != nil {
+		return nil, err
+	}
+	e.events, err = queue.Open(ctx, queue.Config{
+		Store: e.kv, Client: e.etcd.Client(), Name: "lambda-events", Node: n.dir.Instance, Blobs: e.blobs, Logger: n.log,
+	})
+	return e, err
+}
+
+func (e *engine) add(g *lifecycle.Group) {
+	g.Add("etcd", e.etcd)
+	g.Add("kv", e.kv)
+	g.Add("queue", e.events)
+}

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	lambdaapi "lambent.dev/lambent/internal/api/lambda"
+
+	iamapi "lambent.dev/lambent/internal/api/iam"
+	logsapi "lambent.dev/lambent/internal/api/logs"
+	stsapi "lambent.dev/lambent/internal/api/sts"
+	"lambent.dev/lambent/internal/arn"
+	"lambent.dev/lambent/internal/credential"
+	"lambent.dev/lambent/internal/edge"
+	"lambent.dev/lambent/internal/iam"
+	"lambent.dev/lambent/internal/lambda/async"
+	"lambent.dev/lambent/internal/lambda/environment"
+	"lambent.dev/lambent/internal/lambda/function"
+	"lambent.dev/lambent/internal/lambda/invoke"
+	"lambent.dev/lambent/internal/lambda/pool"
+	"lambent.dev/lambent/internal/lifecycle"
+	"lambent.dev/lambent/internal/logstore"
+	"lambent.dev/lambent/internal/wire"
+)
+
+// region is the products: identities, functions, logs.
+type region struct {
+	credentials *credential.Store
+	iam         *iam.Store
+	logs        *logstore.Store
+	functions   *function.Store
+	pool        *pool.Pool
+	router      *invoke.Router
+	events      *async.Queue
+	bundles     *bundles
+}
+
+func openRegion(ctx context.Context, n *Node) (r *region, err error) {
+	r = &region{}
+	if r.credentials, err = credential.Open(n.engine.kv, n.dir.Key, time.Now); err != nil {
+		return nil, err
+	}
+	r.iam = iam.Open(iam.Config{
+		Store: n.engine.kv, Credentials: r.credentials, Partition: arn.Partition(n.cfg.Region), Region: n.cfg.Region,
+	})
+	if r.logs, err = logstore.Open(ctx, logstore.Config{KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Logger: n.log}); err != nil {
+		return nil, err
+	}
+	n.onClose(func() { _ = r.logs.Close() })
+	table, err := runtimeTable(n.cfg.Runtimes)
+	if err != nil {
+		return nil, err
+	}
+	r.bundles = &bundles{table: table, images: n.machine.images, code: n.machine.code, region: n.cfg.Region}
+	r.functions = function.New(function.Config{KV: n.engine.kv, Region: n.cfg.Region, Prepare: r.bundles.ready, Logger: n.log})
+	r.pool = pool.New(pool.Config{
+		Starter: pool.Environments(environment.Config{
+			Start:       environment.Workloads(n.machine.workloads),
+			API:         n.machine.runtimeAPI,
+			Prepare:     r.bundles.bundle,
+			Credentials: r.roleCredentials,
+			Variables:   r.bundles.variables,
+			Logs:        logs{r.logs},
+			Logger:      n.log,
+		}),
+		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, IdleTimeout: n.cfg.IdleTimeout,
+	})
+	r.router = &invoke.Router{Functions: r.functions, Pool: r.pool}
+	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2})
+	r.functions.OnChange(r.retire)
+	return r, nil
+}
+
+func (r *region) add(g *lifecycle.Group) {
+	g.Add("logs", r.logs)
+	g.Add("functions", r.functions)
+	g.Add("pool", r.pool)
+	g.Add("events", r.events)
+}
+
+// retire ends the environments of a function that changed or went.
+func (r *region) retire(account, name string) {
+	keep := ""
+	if f, err := r.functions.Serving(account, name); err == nil {
+		keep = f.Generation
+	}
+	r.pool.Retire(account, name, keep)
+}
+
+// edge makes the front door of all services.
+func (r *region) edge(n *Node) (*edge.Server, error) {
+	functions := lambdaapi.New(lambdaapi.Config{
+		Functions: r.functions, Code: n.machine.code, Roles: r.iam, Invoke: r.router, Events: r.events,
+		Runtime: r.bundles.available, Region: n.cfg.Region, URLKey: n.dir.Key,
+		Concurrency: n.cfg.Concurrency, Logger: n.log,
+	})
+	return edge.New(edge.Config{
+		Region: n.cfg.Region,
+		Services: []*wire.Service{
+			functions.Service(), iamapi.New(r.iam).Service(), stsapi.New(r.iam, r.credentials).Service(),
+			logsapi.New(r.logs, n.cfg.Region).Service(),
+		},
+		Authenticate: r.iam.Authenticate, Authorize: r.iam.Authorize,
+		Handlers:     map[string]http.Handler{"/_lambent/code/": functions.CodeHandler()},
+		Ready:        n.engine.kv.Fresh,
+		DrainTimeout: n.cfg.Drain,
+		Logger:       n.log,
+	})
+}
+
+// logs is the log store as environments see it.
+type logs struct{ store *logstore.Store }
+
+func (l logs) Append(ctx context.Context, account, group, stream string, events []environment.LogEvent) error {
+	out := make([]logstore.Event, len(events))
+	for i, e := range events {
+		out[i] = logstore.Event{Time: e.Time, Message: e.Message}
+	}
+	return l.store.Append(ctx, account, group, stream, out)
+}

@@ -1,0 +1,90 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	sweepEvery = 10 * time.Minute
+	// sweepOlder protects what was just put and is not referred to yet.
+	sweepOlder = time.Hour
+	// reserve is memory of the host that environments never get.
+	reserve = 256 << 20
+)
+
+// sweep removes packages and images that nothing needs any more.
+func (n *Node) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := n.sweepOnce(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("sweep", "error", err)
+		}
+	}
+}
+
+func (n *Node) sweepOnce(ctx context.Context) error {
+	used, err := n.region.functions.Uses()
+	if err != nil {
+		return err
+	}
+	packages, err := n.machine.code.Sweep(ctx, used, sweepOlder)
+	if err != nil {
+		return err
+	}
+	digests, err := n.imagesInUse()
+	if err != nil {
+		return err
+	}
+	images, err := n.machine.images.Sweep(ctx, func(d string) bool { return digests[d] }, sweepOlder)
+	if packages+images > 0 {
+		n.log.Info("swept", "packages", packages, "images", images)
+	}
+	return err
+}
+
+func (n *Node) imagesInUse() (map[string]bool, error) {
+	digests := map[string]bool{}
+	for after := ""; ; {
+		page, more, err := n.region.functions.List(n.dir.Account, after, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range page {
+			digests[f.Image.Digest] = true
+			after = f.Name
+		}
+		if !more {
+			return digests, nil
+		}
+	}
+}
+
+// freeMemory is how much of the host's memory environments may still take.
+func freeMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), "MemAvailable:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
+			if err != nil {
+				return 0
+			}
+			return max(0, kb<<10-reserve)
+		}
+	}
+	return 0
+}

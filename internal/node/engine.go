@@ -34,9 +34,15 @@ func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 		return nil, err
 	}
 	e.events, err = queue.Open(ctx, queue.Config{
-		Store: e.kv, Client: e.etcd.Client(), Name: "lambda-events", Node: n.dir.Instance, Blobs: e.blobs, Logger: n.log,
+		Store: e.kv, Client: e.etcd.Client(), Name: "lambda-events", Node: n.dir.Instance, Blobs: e.blobs, Full: e.full, Logger: n.log,
 	})
 	return e, err
+}
+
+// full tells events to wait outside long before the engine itself has to refuse every write.
+func (e *engine) full() bool {
+	u := e.etcd.Usage()
+	return u.InUse > u.Quota/10*6
 }
 
 func (e *engine) add(g *lifecycle.Group) {

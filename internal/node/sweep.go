@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lambent.dev/lambent/internal/blob"
 )
 
 const (
@@ -43,13 +45,21 @@ func (n *Node) sweepOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	waiting, err := n.engine.events.Blobs(ctx)
+	if err != nil {
+		return err
+	}
+	blobs, err := n.engine.blobs.Sweep(ctx, func(d blob.Digest) bool { return used(d) || waiting[d] }, sweepOlder)
+	if err != nil {
+		return err
+	}
 	digests, err := n.imagesInUse()
 	if err != nil {
 		return err
 	}
 	images, err := n.machine.images.Sweep(ctx, func(d string) bool { return digests[d] }, sweepOlder)
-	if packages+images > 0 {
-		n.log.Info("swept", "packages", packages, "images", images)
+	if packages+blobs+images > 0 {
+		n.log.Info("swept", "packages", packages, "blobs", blobs, "images", images)
 	}
 	return err
 }

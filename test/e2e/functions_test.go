@@ -29,7 +29,7 @@ def gone(e, c): sys.exit(3)
 def crash(e, c): os._exit(0)
 def slow(e, c): time.sleep(10)
 def notjson(e, c): return {1, 2}
-def big(e, c): return "x" * (6 << 20)
+def big(e, c): return "x" * 6291556
 def logs(e, c):
     print("one\ntwo")
     logging.getLogger().warning("three\nfour")

@@ -52,21 +52,21 @@ func (s *Store) append(ctx context.Context, key streamKey, events []Event) error
 	return s.write(st, events)
 }
 
-// Put writes events to a stream that exists.
-func (s *Store) Put(_ context.Context, account, group, stream string, events []Event) error {
+// Put writes events to a stream that exists and returns the sequence number of its last event.
+func (s *Store) Put(_ context.Context, account, group, stream string, events []Event) (seq uint64, err error) {
 	if _, err := s.group(account, group); err != nil {
-		return err
+		return 0, err
 	}
 	s.writes.Lock()
 	defer s.writes.Unlock()
 	st := s.find(streamKey{account, group, stream})
 	if st == nil {
-		return fmt.Errorf("log stream %s: %w", stream, ErrStreamNotFound)
+		return 0, fmt.Errorf("log stream %s: %w", stream, ErrStreamNotFound)
 	}
 	if err := s.write(st, events); err != nil {
-		return fmt.Errorf("put to log stream %s: %w", stream, err)
+		return 0, fmt.Errorf("put to log stream %s: %w", stream, err)
 	}
-	return nil
+	return st.lastSeq(), nil
 }
 
 // write appends events to the log and indexes them. It is called with writes held.

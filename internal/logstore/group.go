@@ -96,6 +96,14 @@ func (s *Store) SetRetention(ctx context.Context, account, name string, days int
 	})
 }
 
+// Protect has DeleteGroup refuse a group, or not.
+func (s *Store) Protect(ctx context.Context, account, name string, protected bool) error {
+	return s.update(ctx, account, name, func(g *groupRow) error {
+		g.Protected = protected
+		return nil
+	})
+}
+
 // Tag adds tags to a group, or changes their values.
 func (s *Store) Tag(ctx context.Context, account, name string, tags map[string]string) error {
 	return s.update(ctx, account, name, func(g *groupRow) error {

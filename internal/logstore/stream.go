@@ -21,6 +21,7 @@ type Stream struct {
 	Created      time.Time
 	First, Last  time.Time // of its events; zero if it has none
 	LastIngested time.Time
+	Seq          uint64 // of the last event
 }
 
 type streamKey struct{ account, group, name string }
@@ -124,7 +125,7 @@ func (s *Store) Streams(account, group, prefix string) ([]Stream, error) {
 }
 
 func (st *stream) shown(cutoff int64) Stream {
-	out := Stream{Name: st.key.name, Created: time.UnixMilli(st.created)}
+	out := Stream{Name: st.key.name, Created: time.UnixMilli(st.created), Seq: st.lastSeq()}
 	first, last, ingested := int64(maxTime), int64(minTime), int64(minTime)
 	for _, b := range st.blocks {
 		if b.max >= cutoff {
@@ -135,6 +136,14 @@ func (st *stream) shown(cutoff int64) Stream {
 		out.First, out.Last, out.LastIngested = time.UnixMilli(first), time.UnixMilli(last), time.UnixMilli(ingested)
 	}
 	return out
+}
+
+// lastSeq is the sequence number of the stream's last event or, before the first, its own.
+func (st *stream) lastSeq() uint64 {
+	if len(st.blocks) == 0 {
+		return st.id
+	}
+	return st.blocks[len(st.blocks)-1].last
 }
 
 // find returns a stream, nil if there is none.

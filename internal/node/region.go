@@ -48,7 +48,8 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	if r.logs, err = logstore.Open(ctx, logstore.Config{KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Logger: n.log}); err != nil {
 		return nil, err
 	}
-	n.onClose(func() { _ = r.logs.Close() })
+	store := r.logs // r is nil when what follows fails
+	n.onClose(func() { _ = store.Close() })
 	table, err := runtimeTable(n.cfg.Runtimes)
 	if err != nil {
 		return nil, err

@@ -496,6 +496,46 @@ func TestFilterLogEvents(t *testing.T) {
 	}
 }
 
+// TestTail follows a group as "aws logs tail --follow" does: it asks again from the time of the
+// last event on, and passes over the ids it has seen.
+func TestTail(t *testing.T) {
+	r, ctx := open(t), t.Context()
+	r.group("g")
+	r.stream("g", "s")
+	r.stream("g", "t")
+	now := time.Now().UnixMilli()
+	seen := map[string]bool{}
+	start := now - 600_000
+	poll := func() string {
+		t.Helper()
+		var fresh []string
+		for pages := sdk.NewFilterLogEventsPaginator(r, &sdk.FilterLogEventsInput{LogGroupName: p("g"), Interleaved: p(true), StartTime: p(start)}); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			check(t, err)
+			for _, e := range page.Events {
+				start = *e.Timestamp
+				if !seen[*e.EventId] {
+					fresh, seen[*e.EventId] = append(fresh, *e.Message), true
+				}
+			}
+		}
+		return strings.Join(fresh, " ")
+	}
+	for i, want := range []string{"", "a b", "", "c", "d e"} {
+		switch i {
+		case 1:
+			r.put("g", "s", now, "a", "b")
+		case 3:
+			r.put("g", "t", now+1, "c") // at the time of the last one
+		case 4:
+			r.put("g", "s", now+1, "d", "e")
+		}
+		if got := poll(); got != want {
+			t.Errorf("poll %d: got %q, want %q", i, got, want)
+		}
+	}
+}
+
 // TestResources: what the caller must be allowed is what AWS asks for.
 func TestResources(t *testing.T) {
 	r, ctx := open(t), t.Context()

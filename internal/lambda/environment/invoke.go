@@ -11,7 +11,9 @@ import (
 	"lambent.dev/lambent/internal/lambda/function"
 )
 
-// sampleAtEnd is how old a measurement may be to count as one at an invocation's end.
+// sampleAtEnd is how old a measurement may be to count as one at the end of an invocation that
+// took as long. Shorter ones share a measurement for sampleEvery: it costs as much as all else
+// that is done between an answer and its sender.
 const sampleAtEnd = 10 * time.Millisecond
 
 // verdict is how an invocation ended.
@@ -110,6 +112,10 @@ func (e *Environment) invokeWithInit(ctx context.Context, inv function.Invocatio
 // hand gives the event to the runtime of b and waits for the end.
 func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation, h handing) (function.Result, error) {
 	background := context.WithoutCancel(ctx)
+	settle := func() {}
+	if h.cold {
+		settle = e.boost(background, b)
+	}
 	b.catchUp(background) // what came before stands before START
 	x, err := b.session.Offer(runtimeapi.Event{
 		RequestID: inv.RequestID, FunctionARN: inv.InvokedARN, Trace: inv.Trace, ClientContext: inv.ClientContext,
@@ -127,6 +133,7 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 	e.used, e.overdue = true, x.Deadline()
 	e.mu.Unlock()
 	v := e.awaitAnswer(background, b, x)
+	settle()
 	x.Announce() // a runtime that died at once may be ahead of its START line
 	if v.failure.status == statusError && h.thawed && x.Unreceived() {
 		// It was killed while it was frozen, which shows only now. A network stack that lives
@@ -146,7 +153,11 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 		e.kill(background, b)
 	}
 	b.drain(background)
-	e.sample(background, b, sampleAtEnd)
+	fresh := sampleEvery
+	if v.duration >= sampleAtEnd {
+		fresh = sampleAtEnd
+	}
+	e.sample(background, b, fresh)
 	return e.finish(background, inv, v, init, h.cold), nil
 }
 

@@ -139,9 +139,6 @@ func (e *Environment) initialise(ctx context.Context) error {
 
 // begin makes b, whose runtime is initialised, the environment's sandbox.
 func (e *Environment) begin(ctx context.Context, b *boot) error {
-	if err := b.workload.SetCPU(ctx, share(e.fn.Memory)); err != nil {
-		return errors.Join(fmt.Errorf("set CPU share: %w", err), b.remove(ctx))
-	}
 	e.sample(ctx, b, 0) // a crash leaves no time to measure
 	e.mu.Lock()
 	e.boot = b
@@ -151,6 +148,29 @@ func (e *Environment) begin(ctx context.Context, b *boot) error {
 		e.die() // between its first request and now; watch may have looked too early
 	}
 	return nil
+}
+
+// firstBoost is how long the first invocation goes on at the speed of initialisation: what a
+// runtime loads for its first event is part of the start that a caller waits for.
+const firstBoost = 100 * time.Millisecond
+
+// boost leaves the sandbox the CPU of initialisation for firstBoost; end takes it away earlier.
+func (e *Environment) boost(ctx context.Context, b *boot) (end func()) {
+	var once sync.Once
+	settle := func() {
+		once.Do(func() {
+			err := b.workload.SetCPU(ctx, share(e.fn.Memory))
+			if err != nil && !errors.Is(err, sandbox.ErrExited) {
+				e.log.Error("set CPU share", "error", err)
+				e.die() // it must not run on without a limit
+			}
+		})
+	}
+	t := time.AfterFunc(firstBoost, settle)
+	return func() {
+		t.Stop()
+		settle()
+	}
 }
 
 // awaitInit waits until the runtime is initialised or has failed; an error means that ctx

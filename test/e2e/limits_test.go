@@ -117,19 +117,27 @@ def freeze(e, c):
 		}
 	})
 	t.Run("CPU follows memory", func(t *testing.T) {
-		loops := map[int32]float64{}
+		// One thread uses one core, so 3538 MB gives it no more than 1769. Whatever else this
+		// machine does only takes loops away, so the best of some rounds is what counts.
+		names, best := map[int32]string{}, map[int32]float64{}
 		for _, mb := range []int32{884, 1769, 3538} {
-			r, f := function(t, "spin", mb)
-			r.invoke(f, `0.1`)
-			n, err := strconv.ParseFloat(r.invoke(f, `2`).body, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			loops[mb] = n
+			_, names[mb] = function(t, "spin", mb)
+			r.invoke(names[mb], `0.1`)
 		}
-		// One thread uses one core, so 3538 MB gives it no more than 1769.
-		if ratio := loops[884] / loops[1769]; ratio < 0.5*0.85 || ratio > 0.5*1.15 {
-			t.Errorf("884 MB does %.2f of 1769 MB's loops, want 0.5 (%v, %d cores)", ratio, loops, runtime.NumCPU())
+		fits := func(of, to int32, want float64) bool {
+			return best[of] > want*0.85*best[to] && best[of] < want*1.15*best[to]
+		}
+		for round := 0; round < 10 && !(fits(884, 1769, 0.5) && fits(3538, 1769, 1)); round++ {
+			for mb, name := range names {
+				n, err := strconv.ParseFloat(r.invoke(name, `1`).body, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				best[mb] = max(best[mb], n)
+			}
+		}
+		if !fits(884, 1769, 0.5) || !fits(3538, 1769, 1) {
+			t.Errorf("loops of one thread by memory: %v (%d cores), want 0.5 : 1 : 1", best, runtime.NumCPU())
 		}
 	})
 	t.Run("files", func(t *testing.T) {

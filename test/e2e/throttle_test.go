@@ -118,7 +118,8 @@ func TestIdle(t *testing.T) {
 		if got := r.invoke("count", `{}`); got.body != "1" || !cold(got) || sandboxes(r.state) == 0 {
 			t.Fatalf("%+v, %d sandboxes", got, sandboxes(r.state))
 		}
-		waitFor(t, 10*time.Second, "the idle environment is gone", func() bool { return sandboxes(r.state) == 0 })
+		// The pool looks every 10 s.
+		waitFor(t, 30*time.Second, "the idle environment is gone", func() bool { return sandboxes(r.state) == 0 })
 		if got := r.invoke("count", `{}`); got.body != "1" || !cold(got) {
 			t.Errorf("after the idle timeout: %+v, want a fresh environment", got)
 		}

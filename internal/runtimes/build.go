@@ -320,9 +320,10 @@ func (b *builder) unpackSDK(name, dir string) error {
 
 // compile makes the bytecode of a file or directory with the image's own Python: the root of a
 // sandbox is read-only, so no later start could. The code is bound to its source by nothing:
-// neither changes, and checking costs a read at each import.
+// neither changes, and checking costs a read at each import. Bytecode that a package brought or made
+// is bound to its source's time, which the image does not keep: it is made again.
 func compile(ctx context.Context, root, python, target string) error {
-	_, err := inside(ctx, root, 0, nil, "/usr/bin/"+python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", target)
+	_, err := inside(ctx, root, 0, nil, "/usr/bin/"+python, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", target)
 	return err
 }
 
@@ -330,7 +331,9 @@ func compile(ctx context.Context, root, python, target string) error {
 var checks = map[string][]string{
 	"python": {"/var/lang/bin/python3", "-c", "import boto3, ssl, sqlite3, ctypes, zoneinfo; " +
 		"assert ssl.create_default_context().cert_store_stats()['x509_ca'] > 50; zoneinfo.ZoneInfo('Europe/Berlin'); " +
-		"boto3.client('s3', region_name='eu-central-1'); import sys; print('Python', sys.version.split()[0] + ', boto3', boto3.__version__, end='')"},
+		"boto3.client('s3', region_name='eu-central-1'); import glob, os, sys; " +
+		"assert all(open(f, 'rb').read(5)[4] for f in glob.glob(os.path.dirname(os.__file__) + '/**/*.pyc', recursive=True)), 'stale bytecode'; " +
+		"print('Python', sys.version.split()[0] + ', boto3', boto3.__version__, end='')"},
 	"node": {"/var/lang/bin/node", "-e", "const s3 = require('@aws-sdk/client-s3'); new s3.S3Client({region: 'eu-central-1'}); " +
 		"for (const m of require('fs').readdirSync('/var/runtime/node_modules/@aws-sdk')) if (/^(client|lib)-/.test(m)) require('@aws-sdk/' + m); " +
 		"process.stdout.write('Node.js ' + process.version + ', SDK ' + require('@aws-sdk/client-s3/package.json').version)"},

@@ -47,7 +47,6 @@ func TestNext(t *testing.T) {
 // memory is a queue in memory.
 type memory struct {
 	mu   sync.Mutex
-	msgs []queue.Message
 	ch   chan queue.Message
 	acks []string
 	naks []time.Duration

@@ -17,7 +17,7 @@ import (
 )
 
 // version of what this package does with a recipe; another version builds anew.
-const version = "1"
+const version = "2"
 
 // recipe is how one image is made; a row of recipes.json.
 type recipe struct {

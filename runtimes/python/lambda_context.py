@@ -1,7 +1,6 @@
 """The context object, field by field as AWS's client has it."""
 
 import json
-import logging
 import os
 import sys
 import time
@@ -59,6 +58,8 @@ class LambdaContext:
         return max(0, self._deadline_ms - int(time.time() * 1000))
 
     def log(self, message):
+        import logging
+
         for handler in logging.getLogger().handlers:
             if hasattr(handler, "log_sink"):
                 handler.log_sink.log(str(message))

@@ -1,9 +1,12 @@
 """Logging as Lambda has it. A record of the logging module, or an error, is one log event however
-many lines it has: a frame on the telemetry descriptor. print goes to stdout, line by line."""
+many lines it has: a frame on the telemetry descriptor. print goes to stdout, line by line.
 
-import logging
+The logging module is set up when the function imports it, not before: importing it costs a cold
+start more than all the rest of this client."""
+
 import sys
 import time
+from importlib.machinery import PathFinder
 
 FRAME = 0xA55A0003  # text; the level stands in the bits above the lowest two
 LEVEL_BITS = {"DEBUG": 2, "INFO": 3, "WARNING": 4, "ERROR": 5, "CRITICAL": 6}
@@ -53,30 +56,55 @@ class LogSink:
         self.log(("\r" if self.file is None else "\n").join(lines) + end, "ERROR")
 
     def warn_unhandled(self):
+        import logging
+
         logging.warning(UNHANDLED)
 
 
-class Handler(logging.Handler):
-    def __init__(self, sink):
-        super().__init__()
-        self.log_sink = sink
-
-    def emit(self, record):
-        record.aws_request_id = _request_id
-        self.log_sink.log(self.format(record), record.levelname)
-
-
-class Filter(logging.Filter):
-    """Gives every record its request id, for formatters of the function's own."""
-
-    def filter(self, record):
-        record.aws_request_id = _request_id
-        return True
-
-
 def setup_logging(sink):
+    if "logging" in sys.modules:
+        configure(sys.modules["logging"], sink)
+    else:
+        sys.meta_path.insert(0, OnImport("logging", lambda module: configure(module, sink)))
+
+
+class OnImport:
+    """A finder that runs a function on one module as soon as it has been imported."""
+
+    def __init__(self, name, then):
+        self.name, self.then = name, then
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            self.then(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def configure(logging, sink):
+    class Handler(logging.Handler):
+        log_sink = sink
+
+        def emit(self, record):
+            sink.log(self.format(record), record.levelname)
+
+    class Filter(logging.Filter):
+        """Gives every record its request id, for formatters of the function's own too."""
+
+        def filter(self, record):
+            record.aws_request_id = _request_id
+            return True
+
     logging.Formatter.converter = time.gmtime
-    handler = Handler(sink)
+    handler = Handler()
     handler.setFormatter(
         logging.Formatter(
             "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"

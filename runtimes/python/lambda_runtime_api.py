@@ -1,7 +1,8 @@
-"""The Runtime API over one kept connection. It speaks the little HTTP the API needs by itself:
-importing http.client costs a cold start more than the whole exchange."""
+"""The Runtime API over one kept connection. It speaks the little HTTP the API needs by itself, on
+the interpreter's own socket module: importing http.client, or even socket, costs a cold start
+more than the whole exchange."""
 
-import socket
+import _socket
 
 BASE = "/2018-06-01/runtime"
 
@@ -23,7 +24,7 @@ class RuntimeAPI:
     def __init__(self, address):
         host, _, port = address.rpartition(":")
         self.address, self.peer = address, (host, int(port))
-        self.file = self.sock = None
+        self.sock, self.seen = None, b""
 
     def next(self):
         status, headers, body = self.request("GET", "/invocation/next")
@@ -47,9 +48,9 @@ class RuntimeAPI:
 
     def request(self, method, path, body=None, headers=""):
         if self.sock is None:
-            self.sock = socket.create_connection(self.peer)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.file = self.sock.makefile("rb")
+            self.sock, self.seen = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM), b""
+            self.sock.connect(self.peer)
+            self.sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         head = f"{method} {BASE}{path} HTTP/1.1\r\nHost: {self.address}\r\n{headers}"
         if body is not None:
             head += f"Content-Length: {len(body)}\r\n"
@@ -62,23 +63,43 @@ class RuntimeAPI:
             raise
 
     def read(self):
-        status_line = self.file.readline()
-        if not status_line:
-            raise ConnectionError("the Runtime API closed the connection")
+        status_line = self.line()
         headers = {}
-        while (line := self.file.readline().strip()) != b"":
+        while line := self.line():
             name, _, value = line.partition(b":")
             headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
         if headers.get("transfer-encoding") == "chunked":
             body = self.chunks()
         else:
-            body = self.file.read(int(headers.get("content-length", 0)))
+            body = self.take(int(headers.get("content-length", 0)))
         return int(status_line.split()[1]), headers, body
 
     def chunks(self):
         body = b""
-        while size := int(self.file.readline(), 16):
-            body += self.file.read(size)
-            self.file.readline()
-        self.file.readline()
+        while size := int(self.line(), 16):
+            body += self.take(size)
+            self.line()
+        self.line()
         return body
+
+    def line(self):
+        while (end := self.seen.find(b"\r\n")) < 0:
+            self.more(4096)
+        line, self.seen = self.seen[:end], self.seen[end + 2:]
+        return line
+
+    def take(self, size):
+        parts, missing = [self.seen[:size]], size - len(self.seen)
+        self.seen = self.seen[size:]
+        while missing > 0:
+            self.more(min(missing, 1 << 16))
+            parts.append(self.seen)
+            missing -= len(self.seen)
+            self.seen = b""
+        return b"".join(parts)
+
+    def more(self, size):
+        data = self.sock.recv(size)
+        if not data:
+            raise ConnectionError("the Runtime API closed the connection")
+        self.seen += data

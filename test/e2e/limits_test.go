@@ -40,11 +40,21 @@ def tmp(e, c):
             return [n, err.errno]
     return [n, 0]
 
-def spin(e, c):
-    end, n = time.monotonic() + e, 0
+def loops(seconds):
+    end, n = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         for _ in range(1000): n += 1
     return n
+
+def spin(e, c):
+    r, w = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(w, b"%d" % loops(e))
+        os._exit(0)
+    mine = loops(e)
+    os.waitpid(child, 0)
+    return mine + int(os.read(r, 64))
 
 def files(e, c):
     kept = []
@@ -117,8 +127,13 @@ def freeze(e, c):
 		}
 	})
 	t.Run("CPU follows memory", func(t *testing.T) {
-		// One thread uses one core, so 3538 MB gives it no more than 1769. Whatever else this
-		// machine does only takes loops away, so the best of some rounds is what counts.
+		// Two processes, which can use the two cores that 3538 MB buys. Whatever else this machine
+		// does only takes loops away, so the best of some rounds is what counts; with two cores
+		// in all, the server and this test take their part of the second.
+		double := 1.0
+		if runtime.NumCPU() <= 2 {
+			double = 0.85
+		}
 		names, best := map[int32]string{}, map[int32]float64{}
 		for _, mb := range []int32{884, 1769, 3538} {
 			_, names[mb] = function(t, "spin", mb)
@@ -127,7 +142,7 @@ def freeze(e, c):
 		fits := func(of, to int32, want float64) bool {
 			return best[of] > want*0.85*best[to] && best[of] < want*1.15*best[to]
 		}
-		for round := 0; round < 10 && !(fits(884, 1769, 0.5) && fits(3538, 1769, 1)); round++ {
+		for round := 0; round < 10 && !(fits(884, 1769, 0.5) && fits(3538, 1769, 2*double)); round++ {
 			for mb, name := range names {
 				n, err := strconv.ParseFloat(r.invoke(name, `1`).body, 64)
 				if err != nil {
@@ -136,8 +151,8 @@ def freeze(e, c):
 				best[mb] = max(best[mb], n)
 			}
 		}
-		if !fits(884, 1769, 0.5) || !fits(3538, 1769, 1) {
-			t.Errorf("loops of one thread by memory: %v (%d cores), want 0.5 : 1 : 1", best, runtime.NumCPU())
+		if !fits(884, 1769, 0.5) || !fits(3538, 1769, 2*double) {
+			t.Errorf("loops of two processes by memory: %v (%d cores), want 0.5 : 1 : %.1f", best, runtime.NumCPU(), 2*double)
 		}
 	})
 	t.Run("files", func(t *testing.T) {

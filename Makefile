@@ -5,20 +5,23 @@ LAYOUT   := .cache/layout
 EMBEDDED := internal/sandbox/oci/embedded/lambent-runsc
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GVISOR   := $(shell sed -n 's/^.*gvisor.dev\/gvisor v[0-9.]*-\([0-9]*\)-.*/\1/p' runsc/go.mod | head -1)
-ROOT     := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
+PATH     := $(PATH):/usr/sbin:/sbin
+ROOT     := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$(PATH)")
 FILES    := $$(git ls-files '*.go')
 E2E      := LAMBENT_E2E=$(CURDIR)/bin/lambent LAMBENT_RUNTIMES=$(CURDIR)/$(LAYOUT) LAMBENT_VENV=$(CURDIR)/$(VENV)
 export CGO_ENABLED := 0
 
-# apt installs Debian packages, if any of the commands named first is missing.
-apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing: $(2)"; $(ROOT) apt-get update -q && \
-	$(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(2); break; }; done
+# apt installs Debian packages, if any of the commands named first is missing; what apt says is shown if it fails.
+apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing by apt: $(2)"; mkdir -p .cache; \
+	{ $(ROOT) apt-get update && $(ROOT) env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; break; }; done
 
 .DEFAULT_GOAL := help
 .PHONY: demo test build runtimes lint fmt bench e2e fuzz update help tools
 
 demo: build tools runtimes ## start a region, run a Node.js, a Python and a Go function on it (ONCE=1 ends after that)
-	$(ROOT) packaging/demo $(if $(ONCE),--once)
+	@go build -ldflags "-s -w" -o bin/bootstrap ./packaging/functions/go
+	@$(ROOT) packaging/demo $(if $(ONCE),--once)
 
 test: build tools runtimes lint ## everything a machine can check; CI runs this
 	cd runsc && go vet ./... && $(ROOT) go test ./...
@@ -26,14 +29,17 @@ test: build tools runtimes lint ## everything a machine can check; CI runs this
 	$(ROOT) env CI=$(CI) $(E2E) go test -count=1 -timeout 30m -p 1 ./test/...
 
 build: ## bin/lambent: static, gVisor's runsc inside
-	cd runsc && go build -trimpath -ldflags "-s -w -X gvisor.dev/gvisor/runsc/version.version=$(GVISOR)" -o ../bin/lambent-runsc .
-	cmp -s bin/lambent-runsc $(EMBEDDED) || cp bin/lambent-runsc $(EMBEDDED)
-	go build -trimpath -tags lambent_embed -ldflags "-s -w -X main.version=$(VERSION)" -o bin/lambent ./cmd/lambent
+	@echo "building bin/lambent-runsc: the first time minutes, with downloads of Go modules"
+	@cd runsc && go build -trimpath -ldflags "-s -w -X gvisor.dev/gvisor/runsc/version.version=$(GVISOR)" -o ../bin/lambent-runsc .
+	@cmp -s bin/lambent-runsc $(EMBEDDED) || cp bin/lambent-runsc $(EMBEDDED)
+	@echo "building bin/lambent $(VERSION)"
+	@go build -trimpath -tags lambent_embed -ldflags "-s -w -X main.version=$(VERSION)" -o bin/lambent ./cmd/lambent
 
 runtimes: build ## the managed runtimes' images, in .cache/layout
-	@$(call apt,mmdebstrap npm ldconfig,mmdebstrap npm libc-bin)
+	@$(call apt,mmdebstrap npm,mmdebstrap npm)
 	@python3 -m pip --version >/dev/null 2>&1 || { $(call apt,no-such-command,python3-pip); }
-	$(ROOT) bin/lambent runtimes build --runtimes $(LAYOUT)
+	@echo "building the runtimes' images in $(LAYOUT): the first time minutes, with downloads from Debian, npm and PyPI"
+	@$(ROOT) bin/lambent runtimes build --runtimes $(LAYOUT)
 
 tools: # the AWS CLI and boto3 for demo and tests: Debian's own is too old for AWS_ENDPOINT_URL
 	@[ -x $(VENV)/bin/aws ] || { python3 -c 'import ensurepip' 2>/dev/null || { $(call apt,no-such-command,python3-venv); }; \

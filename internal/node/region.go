@@ -69,7 +69,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, IdleTimeout: n.cfg.IdleTimeout,
 	})
 	r.router = &invoke.Router{Functions: r.functions, Pool: r.pool}
-	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2})
+	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2, Drain: n.cfg.Drain})
 	r.functions.OnChange(r.retire)
 	return r, nil
 }
@@ -77,7 +77,8 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 func (r *region) add(g *lifecycle.Group) {
 	g.Add("logs", r.logs)
 	g.Add("functions", r.functions)
-	g.Add("pool", r.pool)
+	g.Add("events in flight", lifecycle.Func(func(ctx context.Context) error { <-ctx.Done(); r.events.Wait(); return nil }))
+	g.Add("pool", r.pool) // its end ends what events has left in flight
 	g.Add("events", r.events)
 }
 

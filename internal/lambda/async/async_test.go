@@ -252,7 +252,7 @@ func TestClaimFails(t *testing.T) {
 
 // TestStopWaits: an event that runs is settled before Run returns.
 func TestStopWaits(t *testing.T) {
-	run(t, Config{Invoker: invoker(func(function.Invocation) (function.Result, error) {
+	run(t, Config{Drain: 2 * time.Minute, Invoker: invoker(func(function.Invocation) (function.Result, error) {
 		time.Sleep(time.Minute)
 		return function.Result{}, nil
 	})}, func(q *Queue, m *memory) {
@@ -265,5 +265,38 @@ func TestStopWaits(t *testing.T) {
 				t.Errorf("acks %v", m.acks)
 			}
 		})
+	})
+}
+
+// TestStopAbandons: an event that runs for too long is left to the next start, whatever becomes of
+// it when its environment goes.
+func TestStopAbandons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{ch: make(chan queue.Message, 1)}
+		q := New(Config{Messages: m, Drain: time.Minute, Invoker: invoker(func(function.Invocation) (function.Result, error) {
+			time.Sleep(10 * time.Minute)
+			return function.Result{Error: "Unhandled"}, nil
+		})})
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := q.Publish(ctx, function.Invocation{Account: "1", Name: "f"}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := q.Run(ctx); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		cancel()
+		wg.Wait()
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("Run ended after %v", took)
+		}
+		q.Wait()
+		if acks, naks := m.settled(); len(acks)+len(naks) != 0 {
+			t.Errorf("settled: acks %v, naks %v", acks, naks)
+		}
 	})
 }

@@ -52,6 +52,8 @@ type Config struct {
 	Now      func() time.Time // wall clock of due times and ages; default time.Now
 	// InFlight is how many events run at the same time; default 256.
 	InFlight int
+	// Drain is how long Run waits, when it ends, for the events it has begun; default 15 s.
+	Drain time.Duration
 	// Retries is how often an event is tried again after a function error; default 0: events
 	// run once. AWS's number is 2.
 	Retries int
@@ -59,18 +61,20 @@ type Config struct {
 
 // Queue is the queue of events of this node.
 type Queue struct {
-	cfg   Config
-	log   *slog.Logger
-	tasks lifecycle.Tasks
+	cfg       Config
+	log       *slog.Logger
+	tasks     lifecycle.Tasks
+	abandoned chan struct{} // closed when what still runs is left to the next start
 }
 
 // New returns a queue on cfg.Messages.
 func New(cfg Config) *Queue {
 	cfg.InFlight = cmp.Or(cfg.InFlight, 256)
+	cfg.Drain = cmp.Or(cfg.Drain, 15*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Queue{cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))}
+	return &Queue{cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), abandoned: make(chan struct{})}
 }
 
 // event is an invocation at rest.
@@ -113,9 +117,11 @@ func (q *Queue) Publish(ctx context.Context, inv function.Invocation) error {
 func Group(account, name string) string { return account + "/" + name }
 
 // Run claims and runs events until ctx ends, then waits for those it has begun: an event whose
-// function is running must be acknowledged, or it runs twice.
+// function is running must be acknowledged, or it runs twice. It does not wait for longer than
+// Config.Drain: what runs then is not settled, whatever comes of it, and runs again after the
+// next start. Wait returns when that has ended too.
 func (q *Queue) Run(ctx context.Context) error {
-	defer q.tasks.Wait()
+	defer q.drain()
 	room := make(chan struct{}, q.cfg.InFlight)
 	for {
 		select {
@@ -141,6 +147,24 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 }
 
+// drain waits for the events in flight, and abandons those that take too long.
+func (q *Queue) drain() {
+	done := make(chan struct{})
+	// It ends with the tasks, for which Wait waits.
+	lifecycle.Go("events drain", func() { q.tasks.Wait(); close(done) })
+	t := time.NewTimer(q.cfg.Drain)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		q.log.Warn("events in flight are left to the next start")
+		close(q.abandoned)
+	}
+}
+
+// Wait returns when no event is in flight. It is for whoever has ended Run and the environments.
+func (q *Queue) Wait() { q.tasks.Wait() }
+
 // claimPause is how long Run waits after a claim that failed.
 const claimPause = time.Second
 
@@ -158,6 +182,11 @@ func (q *Queue) runOnce(ctx context.Context, c Claim) {
 	m := c.Message()
 	ctx = context.WithoutCancel(ctx) // see Run
 	outcome, reason := q.attempt(ctx, m)
+	select {
+	case <-q.abandoned:
+		return // its environment was killed under it; the claim ends with the process
+	default:
+	}
 	// The queue counts attempts and does not know why they failed. Function errors are told
 	// from refusals by what this attempt was; a mixed history errs to fewer retries.
 	age := q.cfg.Now().Sub(m.Published)

@@ -119,7 +119,13 @@ func (p *Pool) finishBoot(g *group, b *boot, env Environment, err error) *slot {
 		s.priority = Priority(p.clock, g.uses, env.InitTime(), env.Resident()+Overhead)
 		p.slots[s] = struct{}{}
 		g.slots[s] = struct{}{}
-		p.offerLocked(s)
+		if dead(env) && len(g.waiters) > g.booting {
+			// The request finds that out: it counts, and asks for another one or gives up.
+			p.busyLocked(s)
+			g.grantLocked(grant{slot: s})
+		} else {
+			p.offerLocked(s)
+		}
 	}
 	p.scheduleLocked(nil)
 	return s

@@ -12,6 +12,13 @@ const initErrorTimeout = 10 * time.Second
 
 // serveInitError is POST runtime/init/error.
 func serveInitError(s *Session, w http.ResponseWriter, r *http.Request) {
+	// Before its body is read: code could have one read on every connection it may open.
+	end, err := s.reporting()
+	if err != nil {
+		writeRefusal(w, err)
+		return
+	}
+	defer end()
 	data, err := newBody(w, r).read(time.Now().Add(initErrorTimeout))
 	switch {
 	case errors.Is(err, errTooLarge):

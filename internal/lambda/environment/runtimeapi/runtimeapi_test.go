@@ -363,6 +363,32 @@ func TestInitError(t *testing.T) {
 	}
 }
 
+// TestOneInitErrorAtATime: code cannot have a body read on each of its connections.
+func TestOneInitErrorAtATime(t *testing.T) {
+	h, s := newHost(t), NewSession()
+	h.Attach(netip.MustParseAddr("127.0.0.2"), s)
+	c := client(t, "127.0.0.2")
+	slow := raw(t, h, "127.0.0.2", "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+	for {
+		s.mu.Lock()
+		reading := s.reports
+		s.mu.Unlock()
+		if reading {
+			break
+		}
+		runtime.Gosched()
+	}
+	got, _ := do(t, c, "POST", h.url+"runtime/init/error", strings.NewReader(`{}`))
+	want(t, "second report", got, transition("Started", "InitError"))
+	if _, err := io.WriteString(slow, "}"); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Initialised()
+	if f := s.InitFailure(); f == nil || string(f.Body) != "{}" {
+		t.Errorf("first report: %+v", f)
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	h, s := newHost(t), NewSession()
 	addr := netip.MustParseAddr("127.0.0.2")

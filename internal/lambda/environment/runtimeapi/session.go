@@ -78,6 +78,7 @@ type Session struct {
 	current *Exchange     // the last one handed out
 	failure *InitFailure
 	abort   func() // cuts the body that is being read
+	reports bool   // a report of a failed initialisation is being read
 }
 
 // Exchange is one event on its way through a session.
@@ -329,6 +330,25 @@ func (s *Session) finish(x *Exchange, a Answer) error {
 	close(x.answered)
 	s.changeLocked()
 	return nil
+}
+
+// reporting begins a report of a failed initialisation, of which one at a time may arrive; end
+// ends it.
+func (s *Session) reporting() (end func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.isClosed():
+		return nil, ErrClosed
+	case s.state != started || s.reports:
+		return nil, &transitionError{s.state, initFailed}
+	}
+	s.reports = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reports = false
+	}, nil
 }
 
 // failInit records an initialisation failure.

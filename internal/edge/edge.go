@@ -100,6 +100,7 @@ func New(cfg Config) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h := s.handler(r.URL.Path); h != nil {
+		hurry(w, r)
 		h.ServeHTTP(w, r)
 		return
 	}

@@ -107,6 +107,7 @@ func (x *exchange) fail(err error) {
 		x.server.log.Error("answer broken off", "request", x.info.ID, "operation", x.operation(), "err", err)
 		panic(http.ErrAbortHandler)
 	}
+	hurry(x.w, x.r)
 	svc := x.service
 	if svc == nil {
 		svc = fallback(x.r)
@@ -190,7 +191,17 @@ func (w *recorder) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// hurry bounds how long what is left of a body may take that no handler reads: net/http reads
+// some of it before it sends the answer, so that a client that is slow on purpose would hold the
+// connection for as long as it likes.
+func hurry(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadBody)) // not every connection has deadlines
+	}
+}
+
 const (
+	unreadBody   = 2 * time.Second
 	largeBody    = 64 << 10 // above it, a body waits for memory
 	bodyGrace    = 30 * time.Second
 	slowestBytes = 32 << 10 // a second; slower bodies are given up

@@ -13,6 +13,7 @@ import (
 
 	"lambent.dev/lambent/internal/arn"
 	"lambent.dev/lambent/internal/code"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/lambda/environment"
 	"lambent.dev/lambent/internal/lambda/function"
@@ -178,6 +179,9 @@ func (b *bundles) variables(f function.Function, bundle environment.Bundle, c en
 // roleCredentials opens a session of a function's execution role.
 func (r *region) roleCredentials(_ context.Context, f function.Function) (environment.Credentials, error) {
 	role, err := r.iam.Role(f.Account, f.Role)
+	if errors.Is(err, iam.ErrNotFound) || err == nil && !role.Trusts("lambda.amazonaws.com") {
+		return environment.Credentials{}, fmt.Errorf("%w: %s", function.ErrRole, f.Role)
+	}
 	if err != nil {
 		return environment.Credentials{}, err
 	}

@@ -42,6 +42,7 @@ const (
 	textUnzipped = "Unzipped size must be smaller than 262144000 bytes"
 	textPending  = "The operation cannot be performed at this time. The function is currently in the following state: Pending"
 	textTags     = "Number of tags exceeds resource tag limit."
+	textRole     = "The role defined for the function cannot be assumed by Lambda."
 	textStorage  = "Code storage limit exceeded."
 )
 
@@ -70,6 +71,8 @@ func apiError(err error, arn string) error {
 		return invalid(textEmpty)
 	case errors.Is(err, code.ErrTooLarge):
 		return invalid(textUnzipped)
+	case errors.Is(err, function.ErrRole):
+		return &wire.Error{Code: "AccessDeniedException", Message: textRole, Status: http.StatusForbidden, UpperMessage: true}
 	case errors.As(err, &state):
 		return conflict("%s", state.Error())
 	case errors.As(err, &throttled):

@@ -38,7 +38,8 @@ func (a *API) Invoke(ctx context.Context, in *sdk.InvokeInput, w http.ResponseWr
 	case types.InvocationTypeEvent:
 		return a.event(ctx, inv, f, w)
 	}
-	r, err := a.cfg.Invoke.Invoke(ctx, inv)
+	// AWS: the function runs although the client has hung up, while its environment started too.
+	r, err := a.cfg.Invoke.Invoke(context.WithoutCancel(ctx), inv)
 	if err != nil {
 		return apiError(err, inv.InvokedARN)
 	}

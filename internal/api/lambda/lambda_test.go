@@ -2,6 +2,7 @@ package lambda
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -447,6 +448,53 @@ func TestDenied(t *testing.T) {
 	}
 	if want := []string{"lambda:GetFunction", "arn:aws:lambda:us-east-1:222222222222:function:f"}; !slices.Equal(r.lastAsked(), want) {
 		t.Errorf("authorised %v, want %v", r.lastAsked(), want)
+	}
+}
+
+// TestTagsOfWhom wants that no way to write an ARN gets around what permissions say of it.
+func TestTagsOfWhom(t *testing.T) {
+	r := newRegion(t)
+	r.create("f")
+	for _, op := range []struct{ method, query string }{{"GET", ""}, {"POST", ""}, {"DELETE", "?tagKeys=a"}} {
+		r.do(op.method, "/2017-03-31/tags/arn:aws-cn:lambda:us-east-1:111111111111:function:f"+op.query, `{"Tags":{"a":"1"}}`)
+		if asked := r.lastAsked(); len(asked) != 2 || asked[1] != testARN+"f" {
+			t.Errorf("%s: authorised %v", op.method, asked)
+		}
+	}
+}
+
+// TestHangingUp wants that the end of a request does not end what it runs.
+func TestHangingUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := newRegion(t)
+	r.create("f")
+	ended := make(chan error, 1)
+	r.during = func(of context.Context) {
+		cancel()
+		select {
+		case <-of.Done():
+		case <-time.After(200 * time.Millisecond): // the server has seen it, or sees it never
+		}
+		ended <- of.Err()
+	}
+	if _, err := r.client.Invoke(ctx, &sdk.InvokeInput{FunctionName: wire.Ptr("f")}); err == nil {
+		t.Error("the client was answered")
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the invocation ended: %v", err)
+	}
+}
+
+// TestRoleGone words that an environment gets no credentials.
+func TestRoleGone(t *testing.T) {
+	r := newRegion(t)
+	r.create("f")
+	r.invoke = func(function.Invocation) (function.Result, error) {
+		return function.Result{}, fmt.Errorf("start: %w: x", function.ErrRole)
+	}
+	a := r.do("POST", functions+"/f/invocations", "{}")
+	if a.status != http.StatusForbidden || a.code() != "AccessDeniedException" || !strings.Contains(a.body, textRole) {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }
 

@@ -112,11 +112,11 @@ func (a *API) concurrencyOperations() []wire.Operation {
 func (a *API) otherOperations() []wire.Operation {
 	return []wire.Operation{
 		row(schemas.TagResource, schemas.TagResourceRequest, nil, a.TagResource,
-			func(_ wire.Scope, in *sdk.TagResourceInput) []string { return []string{wire.Value(in.Resource)} }),
+			func(s wire.Scope, in *sdk.TagResourceInput) []string { return taggedResource(s, in.Resource) }),
 		row(schemas.UntagResource, schemas.UntagResourceRequest, nil, a.UntagResource,
-			func(_ wire.Scope, in *sdk.UntagResourceInput) []string { return []string{wire.Value(in.Resource)} }),
+			func(s wire.Scope, in *sdk.UntagResourceInput) []string { return taggedResource(s, in.Resource) }),
 		row(schemas.ListTags, schemas.ListTagsRequest, schemas.ListTagsResponse, a.ListTags,
-			func(_ wire.Scope, in *sdk.ListTagsInput) []string { return []string{wire.Value(in.Resource)} }),
+			func(s wire.Scope, in *sdk.ListTagsInput) []string { return taggedResource(s, in.Resource) }),
 		row(schemas.GetAccountSettings, schemas.GetAccountSettingsRequest, schemas.GetAccountSettingsResponse, a.GetAccountSettings, nil),
 	}
 }

@@ -53,7 +53,7 @@ func (a *API) checkRole(ctx context.Context, arn *string) error {
 	r, err := a.cfg.Roles.Role(account(ctx), wire.Value(arn))
 	switch {
 	case isNoRole(err), err == nil && !r.Trusts(principal):
-		return invalid("The role defined for the function cannot be assumed by Lambda.")
+		return invalid(textRole)
 	}
 	return err
 }

@@ -51,6 +51,7 @@ type region struct {
 	clock       time.Duration // how far it is ahead
 	held        chan struct{} // closed when functions may become ready; nil if they always may
 	invoke      func(function.Invocation) (function.Result, error)
+	during      func(context.Context) // called in every invocation, with its context; nil if nothing is
 	invocations []function.Invocation
 	events      []function.Invocation
 	asked       [][]string // actions with their resources
@@ -201,7 +202,10 @@ func (r *region) CanPassRole(_ context.Context, arn, service string) error {
 type invoker struct{ r *region }
 
 // Invoke implements Invoker.
-func (i invoker) Invoke(_ context.Context, inv function.Invocation) (function.Result, error) {
+func (i invoker) Invoke(ctx context.Context, inv function.Invocation) (function.Result, error) {
+	if i.r.during != nil {
+		i.r.during(ctx)
+	}
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	i.r.invocations = append(i.r.invocations, inv)

@@ -8,7 +8,18 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"lambent.dev/lambent/internal/arn"
+	"lambent.dev/lambent/internal/wire"
 )
+
+// taggedResource is the ARN that permissions are about: that of the function which tagged finds,
+// however its partition was written, or what was given where that is no function.
+func taggedResource(s wire.Scope, given *string) []string {
+	text := wire.Value(given)
+	if _, ok := splitName(text); ok {
+		text = resource(s, text, "")
+	}
+	return []string{text}
+}
 
 // tagged finds the function whose tags a request is about; c has what is wrong with its other
 // members.

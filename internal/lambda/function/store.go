@@ -28,6 +28,8 @@ var (
 	ErrRevision = errors.New("revision does not match")
 	// ErrStorage is returned when the account's deployment packages would exceed its limit.
 	ErrStorage = errors.New("code storage exceeded")
+	// ErrRole is returned when a function's role is gone or does not let Lambda assume it.
+	ErrRole = errors.New("role cannot be assumed")
 	// ErrTags is returned for more tags than a function may have.
 	ErrTags = errors.New("too many tags")
 )

@@ -429,21 +429,9 @@ func TestDeath(t *testing.T) {
 // TestDeadAtStart: an environment that is dead when its boot returns leaves nobody waiting.
 func TestDeadAtStart(t *testing.T) {
 	run(t, Config{}, func(h *host) {
-		h.shape = func(e *fakeEnv) error {
-			if e.id == 0 {
-				e.gone = true
-				e.die()
-			}
-			return nil
-		}
-		if id := h.invoke(fn, 0); id != "1" {
-			t.Errorf("served by %s", id)
-		}
-		other := fn
-		other.Name = "g"
 		h.shape = func(e *fakeEnv) error { e.gone = true; e.die(); return nil }
-		if _, err := h.Invoke(context.Background(), other, function.Invocation{}); !errors.Is(err, environment.ErrGone) {
-			t.Errorf("err = %v", err)
+		if _, err := h.Invoke(context.Background(), fn, function.Invocation{}); !errors.Is(err, environment.ErrGone) || h.count() != 3 {
+			t.Errorf("err = %v after %d environments", err, h.count())
 		}
 	})
 }

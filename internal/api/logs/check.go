@@ -61,7 +61,8 @@ func (a *API) identified(ctx context.Context, identifier string) (string, error)
 	if err != nil || name == "" || strings.HasSuffix(identifier, "*") {
 		return "", invalid("The specified ARN is invalid.")
 	}
-	if parsed.Account != account(ctx) || parsed.Region != a.region {
+	// The partition too: permissions are asked for the ARN as it was given.
+	if parsed.Account != account(ctx) || parsed.Region != a.region || parsed.Partition != arn.Partition(a.region) {
 		return "", logstore.ErrGroupNotFound
 	}
 	return name, nil

@@ -215,8 +215,10 @@ func TestTags(t *testing.T) {
 	}
 	_, err = r.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: p(groupARN + "none")})
 	wantError(t, err, "ResourceNotFoundException", "")
-	_, err = r.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: p("arn:aws:logs:us-east-1:222222222222:log-group:g")})
-	wantError(t, err, "ResourceNotFoundException", "")
+	for _, foreign := range []string{"arn:aws:logs:us-east-1:222222222222:log-group:g", strings.Replace(groupARN, "arn:aws:", "arn:aws-cn:", 1) + "g"} {
+		_, err = r.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &foreign})
+		wantError(t, err, "ResourceNotFoundException", "")
+	}
 	many := map[string]string{}
 	for i := range 51 {
 		many[fmt.Sprint(i)] = ""

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent/test/regiontest"
 )
 
 const trust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
@@ -22,7 +24,7 @@ func TestCLI(t *testing.T) {
 	r := start(t)
 	dir := t.TempDir()
 	zip := filepath.Join(dir, "f.zip")
-	if err := os.WriteFile(zip, zipped(t, map[string]string{"app.py": "def handler(event, context):\n    print('seen', event['n'])\n    return {'n': event['n'] + 1}\n"}), 0o600); err != nil {
+	if err := os.WriteFile(zip, regiontest.Zip(t, map[string]string{"app.py": "def handler(event, context):\n    print('seen', event['n'])\n    return {'n': event['n'] + 1}\n"}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.aws("sts", "get-caller-identity", "--query", "Arn", "--output", "text"); !strings.HasSuffix(got, ":root") {
@@ -72,7 +74,7 @@ func TestCLI(t *testing.T) {
 		}
 	})
 	t.Run("update", func(t *testing.T) {
-		if err := os.WriteFile(zip, zipped(t, map[string]string{"app.py": "def handler(e, c):\n    return 'second'\n"}), 0o600); err != nil {
+		if err := os.WriteFile(zip, regiontest.Zip(t, map[string]string{"app.py": "def handler(e, c):\n    return 'second'\n"}), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r.aws("lambda", "update-function-code", "--function-name", "cli", "--zip-file", "fileb://"+zip)
@@ -99,7 +101,7 @@ func TestBoto3(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := exec.Command(filepath.Join(need(t, "LAMBENT_VENV"), "bin/python"), script)
-	c.Env = r.env()
+	c.Env = r.Env()
 	if out, err := c.CombinedOutput(); err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "done") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -139,15 +141,15 @@ print("done")
 // endpoint is this region.
 func TestInside(t *testing.T) {
 	r := start(t)
-	role := r.role("inside")
+	role := r.Role("inside")
 	r.aws("iam", "attach-role-policy", "--role-name", "inside", "--policy-arn", "arn:aws:iam::aws:policy/AWSLambda_FullAccess")
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("py"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)},
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("py"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)},
 		map[string]string{"app.py": "import boto3\ndef handler(e, c):\n    return boto3.client('sts').get_caller_identity()['Arn']\n"})
 	if got := r.invoke("py", `{}`); !strings.HasSuffix(got.body, `:assumed-role/inside/py"`) {
 		t.Errorf("python: %+v", got)
 	}
 	for name, runtime := range map[string]types.Runtime{"js22": types.RuntimeNodejs22x, "js24": types.Runtime("nodejs24.x")} {
-		r.create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: runtime, Handler: aws.String("index.handler"), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)},
+		r.Create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: runtime, Handler: aws.String("index.handler"), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)},
 			map[string]string{"index.mjs": `
 import { LambdaClient, InvokeCommand, ListFunctionsCommand } from '@aws-sdk/client-lambda';
 import { S3Client } from '@aws-sdk/client-s3';

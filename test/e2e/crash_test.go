@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent/test/regiontest"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -30,13 +32,13 @@ func readFile(t *testing.T, name string) string {
 // restart and runs, and no sandbox outlives the server by 2 s.
 func TestKill(t *testing.T) {
 	r := start(t)
-	role := r.role("kill")
+	role := r.Role("kill")
 	code := map[string]string{"app.py": "import time\ndef handler(e, c):\n    print('said', e)\n    return e\n"}
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("kept"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler")}, code)
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("kept"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler")}, code)
 	r.invoke("kept", `"before"`)
 
-	client := r.lambda()
-	roles := iam.NewFromConfig(r.config())
+	client := r.Lambda()
+	roles := iam.NewFromConfig(r.Config())
 	var mu sync.Mutex
 	var functions, names []string
 	var wg sync.WaitGroup
@@ -51,7 +53,7 @@ func TestKill(t *testing.T) {
 					mu.Unlock()
 				}
 				_, err := client.CreateFunction(ctx, &lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimePython313,
-					Handler: aws.String("app.handler"), Code: &types.FunctionCode{ZipFile: zipped(t, code)}})
+					Handler: aws.String("app.handler"), Code: &types.FunctionCode{ZipFile: regiontest.Zip(t, code)}})
 				if err == nil {
 					mu.Lock()
 					functions = append(functions, name)
@@ -65,13 +67,13 @@ func TestKill(t *testing.T) {
 		defer mu.Unlock()
 		return len(functions) >= 8
 	})
-	r.stop(syscall.SIGKILL)
+	r.Stop(syscall.SIGKILL)
 	stop()
 	wg.Wait()
-	waitFor(t, 2*time.Second, "sandboxes gone", func() bool { return sandboxes(r.state) == 0 })
+	waitFor(t, 2*time.Second, "sandboxes gone", func() bool { return sandboxes(r.State) == 0 })
 
-	r.up()
-	client, roles = r.lambda(), iam.NewFromConfig(r.config())
+	r.Up()
+	client, roles = r.Lambda(), iam.NewFromConfig(r.Config())
 	t.Logf("acknowledged before the kill: %d functions, %d roles", len(functions), len(names))
 	for _, name := range functions {
 		if _, err := client.GetFunction(context.Background(), &lambda.GetFunctionInput{FunctionName: &name}); err != nil {

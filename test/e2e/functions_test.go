@@ -19,7 +19,7 @@ func normal(s string) string { return requestID.ReplaceAllString(s, "ID") }
 // TestPython holds what Python functions answer and log against AWS's.
 func TestPython(t *testing.T) {
 	r := start(t)
-	role := r.role("py")
+	role := r.Role("py")
 	code := map[string]string{
 		"app.py": `
 import os, sys, time, logging
@@ -60,14 +60,13 @@ def count(e, c):
 		{"broken.x", `{}`, `{"errorMessage": "Syntax error in module 'broken': invalid syntax (broken.py, line 1)", "errorType": "Runtime.UserCodeSyntaxError", "requestId": "", "stackTrace": ["  File \"/var/task/broken.py\" Line 1\n    def handler(:\n"]}`, "Unhandled", "Syntax error"},
 	} {
 		t.Run(c.handler, func(t *testing.T) {
-			r := *r
-			r.t = t
+			r := r.with(t)
 			name := strings.ReplaceAll(c.handler, ".", "-")
 			timeout := aws.Int32(60) // at 128 MB code has little of a core
 			if c.handler == "app.slow" {
 				timeout = aws.Int32(2)
 			}
-			r.create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimePython313, Handler: &c.handler, Timeout: timeout}, code)
+			r.Create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimePython313, Handler: &c.handler, Timeout: timeout}, code)
 			got := r.invoke(name, c.payload)
 			if body := normal(got.body); !strings.HasPrefix(body, c.body) || got.fault != c.fault {
 				t.Errorf("answer %.400s (%s)\n  want %s (%s)", body, got.fault, c.body, c.fault)
@@ -79,9 +78,8 @@ def count(e, c):
 	}
 
 	t.Run("warm", func(t *testing.T) {
-		r := *r
-		r.t = t
-		r.create(lambda.CreateFunctionInput{FunctionName: aws.String("count"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.count")}, code)
+		r := r.with(t)
+		r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("count"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.count")}, code)
 		for _, want := range []string{"1", "2", "3"} {
 			if got := r.invoke("count", `{}`); got.body != want {
 				t.Errorf("answer %s, want %s: one environment, reused", got.body, want)
@@ -89,9 +87,8 @@ def count(e, c):
 		}
 	})
 	t.Run("log lines", func(t *testing.T) {
-		r := *r
-		r.t = t
-		r.create(lambda.CreateFunctionInput{FunctionName: aws.String("lines"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.logs")}, code)
+		r := r.with(t)
+		r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("lines"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.logs")}, code)
 		r.invoke("lines", `{}`)
 		got := r.aws("logs", "filter-log-events", "--log-group-name", "/aws/lambda/lines", "--query", "events[].message", "--output", "json")
 		for _, want := range []string{`"one\n"`, `"two\n"`, `\tthree\nfour\n"`} {
@@ -105,7 +102,7 @@ def count(e, c):
 // TestNode holds what Node.js functions answer against AWS's.
 func TestNode(t *testing.T) {
 	r := start(t)
-	role := r.role("node")
+	role := r.Role("node")
 	code := map[string]string{
 		"index.js": `
 exports.echo = async (e) => e;
@@ -131,10 +128,9 @@ exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemai
 		{"absent.x", `{"errorType":"Runtime.ImportModuleError","errorMessage":"Error: Cannot find module 'absent'\nRequire stack:`, "Unhandled"},
 	} {
 		t.Run(c.handler, func(t *testing.T) {
-			r := *r
-			r.t = t
+			r := r.with(t)
 			name := strings.ReplaceAll(c.handler, ".", "-")
-			r.create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimeNodejs22x, Handler: &c.handler}, code)
+			r.Create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimeNodejs22x, Handler: &c.handler}, code)
 			got := r.invoke(name, `{"a":1}`)
 			want := strings.ReplaceAll(c.body, "\n", `\n`)
 			if body := normal(got.body); !strings.HasPrefix(body, want) || got.fault != c.fault {
@@ -143,9 +139,8 @@ exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemai
 		})
 	}
 	t.Run("nodejs24.x has no callbacks", func(t *testing.T) {
-		r := *r
-		r.t = t
-		r.create(lambda.CreateFunctionInput{FunctionName: aws.String("cb24"), Role: &role, Runtime: types.Runtime("nodejs24.x"), Handler: aws.String("index.callback")}, code)
+		r := r.with(t)
+		r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("cb24"), Role: &role, Runtime: types.Runtime("nodejs24.x"), Handler: aws.String("index.callback")}, code)
 		if got := r.invoke("cb24", `{}`); !strings.HasPrefix(got.body, `{"errorType":"Runtime.CallbackHandlerDeprecated"`) {
 			t.Errorf("%+v", got)
 		}
@@ -155,19 +150,19 @@ exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemai
 // TestGo runs a bootstrap built on aws-lambda-go, unchanged.
 func TestGo(t *testing.T) {
 	r := start(t)
-	role := r.role("go")
+	role := r.Role("go")
 	bin := filepath.Join(t.TempDir(), "bootstrap")
 	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", bin, "../../packaging/functions/go")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("go"), Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("go"), Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
 		map[string]string{"bootstrap": readFile(t, bin)})
 	if got := r.invoke("go", `{"name":"gopher"}`); !strings.Contains(got.body, `"hello":"gopher"`) || !strings.Contains(got.log, "hello from Go") {
 		t.Errorf("%+v", got)
 	}
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("none"), Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("none"), Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
 		map[string]string{"readme": "no bootstrap here"})
 	if got := normal(r.invoke("none", `{}`).body); !strings.HasPrefix(got, `{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: ID Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}`) {
 		t.Errorf("no bootstrap: %s", got)

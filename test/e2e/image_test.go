@@ -47,7 +47,7 @@ func TestBaseImage(t *testing.T) {
 	reference := strings.TrimPrefix(server.URL, "http://") + "/lambda/python:3.12"
 	push(t, reference, baseImage(t))
 	r := start(t, "--runtimes", withTable(t, fmt.Sprintf(`[{"id": "python3.12", "family": "python", "images": [%q]}]`, reference)))
-	role := r.role("base")
+	role := r.Role("base")
 	code := map[string]string{"app.py": `
 import os, sys
 def handler(e, c):
@@ -57,7 +57,7 @@ def handler(e, c):
 def boom(e, c): raise ValueError("boo")
 `}
 	for _, handler := range []string{"handler", "boom", "absent"} {
-		r.create(lambda.CreateFunctionInput{FunctionName: &handler, Role: &role, Runtime: types.Runtime("python3.12"), Handler: aws.String("app." + handler), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)}, code)
+		r.Create(lambda.CreateFunctionInput{FunctionName: &handler, Role: &role, Runtime: types.Runtime("python3.12"), Handler: aws.String("app." + handler), MemorySize: aws.Int32(512), Timeout: aws.Int32(30)}, code)
 	}
 	for range 2 { // cold and warm
 		got := r.invoke("handler", `{"n":1}`)

@@ -23,7 +23,7 @@ var maxMemory = regexp.MustCompile(`Max Memory Used: (\d+) MB`)
 // TestLimits holds memory, CPU, /tmp, processes and files of a function against what it was given.
 func TestLimits(t *testing.T) {
 	r := start(t)
-	role := r.role("limits")
+	role := r.Role("limits")
 	code := map[string]string{"app.py": `
 import os, time, threading, resource
 
@@ -94,12 +94,11 @@ def freeze(e, c):
     return len(beats)
 `}
 	function := func(t *testing.T, handler string, memoryMB int32) (*region, string) {
-		r := *r
-		r.t = t
+		r := r.with(t)
 		name := fmt.Sprintf("%s-%d", handler, memoryMB)
-		r.create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app." + handler),
+		r.Create(lambda.CreateFunctionInput{FunctionName: &name, Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app." + handler),
 			MemorySize: &memoryMB, Timeout: aws.Int32(60)}, code)
-		return &r, name
+		return r, name
 	}
 
 	t.Run("MemTotal is MemorySize", func(t *testing.T) {
@@ -189,15 +188,15 @@ def freeze(e, c):
 // TestScaleOut runs concurrent requests side by side, each in an environment of its own.
 func TestScaleOut(t *testing.T) {
 	r := start(t)
-	role := r.role("scale")
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("wide"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), Timeout: aws.Int32(30)},
+	role := r.Role("scale")
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("wide"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), Timeout: aws.Int32(30)},
 		map[string]string{"app.py": "import os, time, uuid\nme = str(uuid.uuid4())\ndef handler(e, c):\n    time.sleep(2)\n    return me\n"})
 	var mu sync.Mutex
 	seen := map[string]int{}
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
-			out, err := r.lambda().Invoke(context.Background(), &lambda.InvokeInput{FunctionName: aws.String("wide")})
+			out, err := r.Lambda().Invoke(context.Background(), &lambda.InvokeInput{FunctionName: aws.String("wide")})
 			if err != nil {
 				t.Error(err)
 				return
@@ -216,14 +215,14 @@ func TestScaleOut(t *testing.T) {
 // TestSandbox looks at every sandbox process from the host and at the host from a sandbox.
 func TestSandbox(t *testing.T) {
 	r := start(t)
-	role := r.role("sandbox")
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("inside"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), Timeout: aws.Int32(60), MemorySize: aws.Int32(256)},
+	role := r.Role("sandbox")
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("inside"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), Timeout: aws.Int32(60), MemorySize: aws.Int32(256)},
 		map[string]string{"app.py": probe})
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	payload, _ := json.Marshal(map[string]any{"file": secret, "reach": hostTargets(t, r.url)})
+	payload, _ := json.Marshal(map[string]any{"file": secret, "reach": hostTargets(t, r.URL)})
 	got := r.invoke("inside", string(payload))
 	var seen struct {
 		UID     int      `json:"uid"`
@@ -239,7 +238,7 @@ func TestSandbox(t *testing.T) {
 	if seen.UID == 0 || seen.Caps != "0000000000000000" || len(seen.Read) != 0 || len(seen.Reached) != 0 || seen.Raw == "open" {
 		t.Errorf("from inside: %+v", seen)
 	}
-	checkProcesses(t, r.state)
+	checkProcesses(t, r.State)
 }
 
 const probe = `

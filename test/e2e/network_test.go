@@ -60,10 +60,10 @@ func TestEgress(t *testing.T) {
 	}
 	up := func(t *testing.T, flags ...string) *region {
 		r := start(t, append(flags, "--dns", resolver)...)
-		role := r.role("visitor")
+		role := r.Role("visitor")
 		in := in
 		in.Role = &role
-		r.create(in, map[string]string{"app.py": visitor, "ca.pem": site.ca})
+		r.Create(in, map[string]string{"app.py": visitor, "ca.pem": site.ca})
 		return r
 	}
 	t.Run("open", func(t *testing.T) {
@@ -253,12 +253,12 @@ func nameServer(t *testing.T, names map[string]string) string {
 // of another's request is of no use to it; asking for an event gives it none but its own.
 func TestOthersRequests(t *testing.T) {
 	r := start(t)
-	role := r.role("others")
+	role := r.Role("others")
 	r.aws("iam", "attach-role-policy", "--role-name", "others", "--policy-arn", "arn:aws:iam::aws:policy/AWSLambda_FullAccess")
 	in := lambda.CreateFunctionInput{Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), MemorySize: aws.Int32(1024), Timeout: aws.Int32(60)}
 	thief, victim := in, in
 	thief.FunctionName, victim.FunctionName = aws.String("thief"), aws.String("victim")
-	r.create(thief, map[string]string{"app.py": `
+	r.Create(thief, map[string]string{"app.py": `
 import json, os, urllib.request, urllib.error
 def call(path, data=None):
     url = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/" + path
@@ -273,7 +273,7 @@ def handler(e, c):
     return {"response": call(e["id"] + "/response", b'"stolen"'), "error": call(e["id"] + "/error", b"{}"),
             "next": call("next") == [200, json.dumps(e), c.aws_request_id]}
 `})
-	r.create(victim, map[string]string{"app.py": `
+	r.Create(victim, map[string]string{"app.py": `
 import boto3, json
 def handler(e, c):
     out = boto3.client("lambda").invoke(FunctionName="thief", Payload=json.dumps({"id": c.aws_request_id}))

@@ -54,15 +54,15 @@ func (r *refusals) RoundTrip(req *http.Request) (*http.Response, error) {
 // TestThrottle: what exceeds the account's concurrency is refused as AWS refuses it, at once.
 func TestThrottle(t *testing.T) {
 	r := start(t, "--concurrency", "2")
-	role := r.role("throttle")
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("slow"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.slow"), Timeout: aws.Int32(30)},
+	role := r.Role("throttle")
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("slow"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.slow"), Timeout: aws.Int32(30)},
 		map[string]string{"app.py": counting})
-	account, err := r.lambda().GetAccountSettings(t.Context(), &lambda.GetAccountSettingsInput{})
+	account, err := r.Lambda().GetAccountSettings(t.Context(), &lambda.GetAccountSettingsInput{})
 	if err != nil || account.AccountLimit.ConcurrentExecutions != 2 {
 		t.Errorf("GetAccountSettings: %+v, %v; want 2 concurrent executions", account, err)
 	}
 	var seen refusals
-	config := r.config()
+	config := r.Config()
 	config.HTTPClient = &http.Client{Transport: &seen}
 	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	client := lambda.NewFromConfig(config)
@@ -111,25 +111,25 @@ func TestIdle(t *testing.T) {
 	cold := func(a answer) bool { return strings.Contains(a.log, "Init Duration: ") }
 	t.Run("removed", func(t *testing.T) {
 		r := start(t, "--idle-timeout", "1s")
-		role := r.role("idle")
+		role := r.Role("idle")
 		in := in
 		in.Role = &role
-		r.create(in, code)
-		if got := r.invoke("count", `{}`); got.body != "1" || !cold(got) || sandboxes(r.state) == 0 {
-			t.Fatalf("%+v, %d sandboxes", got, sandboxes(r.state))
+		r.Create(in, code)
+		if got := r.invoke("count", `{}`); got.body != "1" || !cold(got) || sandboxes(r.State) == 0 {
+			t.Fatalf("%+v, %d sandboxes", got, sandboxes(r.State))
 		}
 		// The pool looks every 10 s.
-		waitFor(t, 30*time.Second, "the idle environment is gone", func() bool { return sandboxes(r.state) == 0 })
+		waitFor(t, 30*time.Second, "the idle environment is gone", func() bool { return sandboxes(r.State) == 0 })
 		if got := r.invoke("count", `{}`); got.body != "1" || !cold(got) {
 			t.Errorf("after the idle timeout: %+v, want a fresh environment", got)
 		}
 	})
 	t.Run("kept", func(t *testing.T) {
 		r := start(t)
-		role := r.role("kept")
+		role := r.Role("kept")
 		in := in
 		in.Role = &role
-		r.create(in, code)
+		r.Create(in, code)
 		r.invoke("count", `{}`)
 		<-time.After(10 * time.Second)
 		if got := r.invoke("count", `{}`); got.body != "2" || cold(got) {
@@ -142,17 +142,17 @@ func TestIdle(t *testing.T) {
 // that it ran by tagging itself, with its role.
 func TestEvent(t *testing.T) {
 	r := start(t)
-	role := r.role("event")
+	role := r.Role("event")
 	r.aws("iam", "put-role-policy", "--role-name", "event", "--policy-name", "tag", "--policy-document",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"lambda:TagResource","Resource":"*"}]}`)
-	r.create(lambda.CreateFunctionInput{FunctionName: aws.String("later"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), MemorySize: aws.Int32(1024), Timeout: aws.Int32(60)},
+	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("later"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"), MemorySize: aws.Int32(1024), Timeout: aws.Int32(60)},
 		map[string]string{"app.py": `
 import boto3, uuid
 def handler(e, c):
     arn = c.invoked_function_arn.removesuffix(":$LATEST")
     boto3.client("lambda").tag_resource(Resource=arn, Tags={"run-" + uuid.uuid4().hex: e["mark"] + "/" + c.aws_request_id})
 `})
-	client := r.lambda()
+	client := r.Lambda()
 	out, err := client.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("later"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"mark":"seen"}`)})
 	if err != nil || out.StatusCode != 202 || len(out.Payload) != 0 || out.FunctionError != nil {
 		t.Fatalf("%+v, %v; want 202 and no payload", out, err)

@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
+
+	"lambent.dev/lambent/test/regiontest"
 )
 
 // everywhere are the variables recorded on AWS that every runtime has, and AWS_ENDPOINT_URL, by
@@ -41,7 +43,7 @@ done
 // TestVariables holds the environment that code sees against what was recorded on AWS.
 func TestVariables(t *testing.T) {
 	r := start(t)
-	role := r.role("vars")
+	role := r.Role("vars")
 	const libraries = "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
 	for _, c := range []struct {
 		name    string
@@ -66,9 +68,8 @@ func TestVariables(t *testing.T) {
 		}},
 	} {
 		t.Run(string(c.runtime), func(t *testing.T) {
-			r := *r
-			r.t = t
-			r.create(lambda.CreateFunctionInput{
+			r := r.with(t)
+			r.Create(lambda.CreateFunctionInput{
 				FunctionName: &c.name, Role: &role, Runtime: c.runtime, Handler: aws.String("app.handler"), MemorySize: aws.Int32(192), Timeout: aws.Int32(30),
 				Environment: &types.Environment{Variables: map[string]string{"COLOUR": `re"d`, "TZ": "Asia/Tokyo"}},
 			}, map[string]string{c.file: c.text})
@@ -100,12 +101,11 @@ func TestVariables(t *testing.T) {
 		})
 	}
 	t.Run("reserved", func(t *testing.T) {
-		r := *r
-		r.t = t
+		r := r.with(t)
 		for _, name := range []string{"AWS_REGION", "AWS_ACCESS_KEY_ID", "LAMBDA_TASK_ROOT", "AWS_LAMBDA_RUNTIME_API"} {
-			_, err := r.lambda().CreateFunction(t.Context(), &lambda.CreateFunctionInput{
+			_, err := r.Lambda().CreateFunction(t.Context(), &lambda.CreateFunctionInput{
 				FunctionName: aws.String("reserved"), Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.handler"),
-				Code:        &types.FunctionCode{ZipFile: zipped(t, map[string]string{"app.py": ""})},
+				Code:        &types.FunctionCode{ZipFile: regiontest.Zip(t, map[string]string{"app.py": ""})},
 				Environment: &types.Environment{Variables: map[string]string{name: "mine", "FREE": "x"}},
 			})
 			var refused smithy.APIError
@@ -114,7 +114,7 @@ func TestVariables(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := r.lambda().GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: aws.String("reserved")}); err == nil {
+		if _, err := r.Lambda().GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: aws.String("reserved")}); err == nil {
 			t.Error("a function that was refused exists")
 		}
 	})
@@ -123,7 +123,7 @@ func TestVariables(t *testing.T) {
 // isRole signs a call with the credentials of an environment.
 func (r *region) isRole(env map[string]string, arnSuffix string) {
 	r.t.Helper()
-	config := r.config()
+	config := r.Config()
 	config.Credentials = credentials.NewStaticCredentialsProvider(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"])
 	who, err := sts.NewFromConfig(config).GetCallerIdentity(r.t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil || !strings.HasSuffix(*who.Arn, arnSuffix) {

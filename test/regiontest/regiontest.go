@@ -54,6 +54,13 @@ func New(t testing.TB, binary, runtimes, state string) *Region {
 	return &Region{Binary: binary, Runtimes: runtimes, State: state, t: t}
 }
 
+// With is the same region for a part of its test.
+func (r *Region) With(t testing.TB) *Region {
+	part := *r
+	part.t = t
+	return &part
+}
+
 // Up starts the server and waits for its ready line. It returns how long that took.
 func (r *Region) Up(flags ...string) time.Duration {
 	r.t.Helper()

@@ -240,6 +240,9 @@ func (x *exchange) readBody(ctx context.Context) ([]byte, error) {
 
 func (x *exchange) reserve(ctx context.Context, n int64) error {
 	n = min(n, x.server.cfg.BodyMemory)
+	// Bodies of invocations are held until their functions end, which may take long.
+	ctx, cancel := context.WithTimeout(ctx, bodyGrace)
+	defer cancel()
 	if err := x.server.bodies.Acquire(ctx, n); err != nil {
 		return errBusy
 	}

@@ -120,7 +120,7 @@ def serve(api, handler, sink):
         except Exception as e:
             result = error_result(e, event.request_id)
             sink.log_error(result)
-            api.invocation_error(event.request_id, to_json(result).encode(), result["errorType"])
+            api.invocation_error(event.request_id, to_json(result).encode("utf-8", "replace"), result["errorType"])
         else:
             api.response(event.request_id, body, kind)
 
@@ -150,7 +150,7 @@ def main():
         result = error_result(e)
         sink.warn_unhandled()
         sink.log_error(result)
-        api.init_error(to_json(result).encode(), result["errorType"])
+        api.init_error(to_json(result).encode("utf-8", "replace"), result["errorType"])
         sys.exit(1)
     serve(api, handler, sink)
 

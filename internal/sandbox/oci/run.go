@@ -121,6 +121,10 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w: %s", b.rt.flavor.Name, err, inv.output())
 	}
+	// It has the code's variables, credentials among them; nobody reads it again.
+	if err := os.Remove(filepath.Join(b.dir, configFile)); err != nil {
+		return err
+	}
 	raw, err := os.ReadFile(filepath.Join(b.dir, pidFile))
 	if err != nil {
 		return err

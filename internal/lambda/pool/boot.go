@@ -6,12 +6,14 @@ import (
 )
 
 // scheduleLocked starts boots for groups whose requests wait, one group after the other, as
-// many as may run at a time. g, if not nil, has just got a request.
+// many as may run at a time. No group gets the last place while it has another: a function that
+// is slow to initialise delays no other's start. g, if not nil, has just got a request.
 func (p *Pool) scheduleLocked(g *group) {
 	if g != nil && !g.queued {
 		g.queued = true
 		p.queue = append(p.queue, g)
 	}
+	var held []*group
 	for p.boots < p.cfg.Boots && len(p.queue) > 0 && !p.closed {
 		g := p.queue[0]
 		p.queue[0] = nil
@@ -19,6 +21,11 @@ func (p *Pool) scheduleLocked(g *group) {
 		g.queued = false
 		if len(g.waiters) <= g.booting {
 			continue // served by an environment that another request gave back
+		}
+		if g.booting >= max(1, p.cfg.Boots-1) {
+			g.queued = true
+			held = append(held, g)
+			continue
 		}
 		victims, ok := p.admitLocked(g.bootMemory())
 		if !ok {
@@ -32,6 +39,7 @@ func (p *Pool) scheduleLocked(g *group) {
 			p.queue = append(p.queue, g)
 		}
 	}
+	p.queue = append(held, p.queue...)
 }
 
 // freeFor is how long a reading of the host's memory is good for: what begins meanwhile is

@@ -262,6 +262,29 @@ func TestBootsAreBounded(t *testing.T) {
 	})
 }
 
+// TestSlowInitDelaysNobody: a function never gets the last place for boots.
+func TestSlowInitDelaysNobody(t *testing.T) {
+	run(t, Config{Boots: 3}, func(h *host) {
+		var wg sync.WaitGroup
+		other := fn
+		other.Name = "other"
+		boots := h.boots
+		h.boots = 10 * time.Second // of those that begin now
+		for range 8 {
+			wg.Go(func() { h.invoke(fn, 0) })
+		}
+		synctest.Wait()
+		h.boots = boots
+		began := time.Now()
+		h.invoke(other, 0)
+		if d := time.Since(began); d > boots {
+			t.Errorf("the other function waited %v for a boot of %v", d, boots)
+		}
+		wg.Wait()
+		time.Sleep(time.Minute) // boots that nobody waits for end too
+	})
+}
+
 func TestConcurrencyLimit(t *testing.T) {
 	run(t, Config{Concurrency: 2}, func(h *host) {
 		var wg sync.WaitGroup

@@ -81,3 +81,31 @@ func checkProcesses(t *testing.T, state string) {
 		t.Error("no sandbox process found")
 	}
 }
+
+// cpuSeconds is the processor time that the sandboxes of a state directory have used, by their
+// control groups of either version.
+func cpuSeconds(t *testing.T, state string) float64 {
+	t.Helper()
+	instance := strings.TrimSpace(readFile(t, filepath.Join(state, "instance")))
+	total := 0.0
+	v1, _ := filepath.Glob("/sys/fs/cgroup/cpuacct/lambent/" + instance + "/*/cpuacct.usage")
+	for _, f := range v1 {
+		b, _ := os.ReadFile(f)
+		ns, _ := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
+		total += ns / 1e9
+	}
+	v2, _ := filepath.Glob("/sys/fs/cgroup/lambent/" + instance + "/*/cpu.stat")
+	for _, f := range v2 {
+		b, _ := os.ReadFile(f)
+		for line := range strings.Lines(string(b)) {
+			if us, ok := strings.CutPrefix(line, "usage_usec "); ok {
+				n, _ := strconv.ParseFloat(strings.TrimSpace(us), 64)
+				total += n / 1e6
+			}
+		}
+	}
+	if len(v1)+len(v2) == 0 {
+		t.Fatal("no control group of a sandbox found")
+	}
+	return total
+}

@@ -40,8 +40,7 @@ func root() *cobra.Command {
 		Use:   "lambent",
 		Short: "your own serverless region",
 		Long: `Lambent is your own serverless region: it runs AWS Lambda functions on this machine,
-in gVisor sandboxes, behind AWS's own APIs. The AWS CLI, SDKs, SAM, CDK and Terraform
-work against it unchanged.
+in gVisor sandboxes, behind AWS's own APIs. The AWS CLI and SDKs work against it unchanged.
 
 Start a region (as root, because sandboxes need namespaces and control groups):
 

@@ -1,12 +1,7 @@
 package node
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"lambent.dev/lambent/internal/blob"
@@ -16,8 +11,6 @@ const (
 	sweepEvery = 10 * time.Minute
 	// sweepOlder protects what was just put and is not referred to yet.
 	sweepOlder = time.Hour
-	// reserve is memory of the host that environments never get.
-	reserve = 256 << 20
 )
 
 // sweep removes packages and images that nothing needs any more.
@@ -79,22 +72,4 @@ func (n *Node) imagesInUse() (map[string]bool, error) {
 			return digests, nil
 		}
 	}
-}
-
-// freeMemory is how much of the host's memory environments may still take.
-func freeMemory() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "MemAvailable:"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
-			if err != nil {
-				return 0
-			}
-			return max(0, kb<<10-reserve)
-		}
-	}
-	return 0
 }

@@ -17,8 +17,6 @@ import (
 	"lambent.dev/lambent/test/regiontest"
 )
 
-const trust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
-
 // TestCLI walks a newcomer's way with the real AWS CLI and its waiters.
 func TestCLI(t *testing.T) {
 	r := start(t)
@@ -30,7 +28,7 @@ func TestCLI(t *testing.T) {
 	if got := r.aws("sts", "get-caller-identity", "--query", "Arn", "--output", "text"); !strings.HasSuffix(got, ":root") {
 		t.Errorf("caller: %s", got)
 	}
-	role := r.aws("iam", "create-role", "--role-name", "cli", "--assume-role-policy-document", trust, "--query", "Role.Arn", "--output", "text")
+	role := r.aws("iam", "create-role", "--role-name", "cli", "--assume-role-policy-document", regiontest.Trust, "--query", "Role.Arn", "--output", "text")
 	r.aws("lambda", "create-function", "--function-name", "cli", "--runtime", "python3.13", "--handler", "app.handler", "--role", role, "--zip-file", "fileb://"+zip)
 	r.aws("lambda", "wait", "function-active-v2", "--function-name", "cli")
 
@@ -110,7 +108,7 @@ func TestBoto3(t *testing.T) {
 const boto3Client = `
 import base64, io, json, zipfile, boto3
 iam, lam, logs = (boto3.client(s) for s in ("iam", "lambda", "logs"))
-role = iam.create_role(RoleName="boto", AssumeRolePolicyDocument='` + trust + `')["Role"]["Arn"]
+role = iam.create_role(RoleName="boto", AssumeRolePolicyDocument='` + regiontest.Trust + `')["Role"]["Arn"]
 buf = io.BytesIO()
 with zipfile.ZipFile(buf, "w") as z:
     info = zipfile.ZipInfo("app.py")

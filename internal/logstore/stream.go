@@ -1,7 +1,6 @@
 package logstore
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -159,6 +158,11 @@ func (s *Store) stream(key streamKey, groupID string) (st *stream, made bool, er
 	if st := s.find(key); st != nil && st.groupID == groupID {
 		return st, false, nil
 	}
+	// Whoever still has the ID of a group that was deleted must not put its stream in the place of
+	// one that the group's successor has.
+	if err := s.current(key, groupID); err != nil {
+		return nil, false, err
+	}
 	if err := s.space(); err != nil {
 		return nil, false, err
 	}
@@ -173,13 +177,22 @@ func (s *Store) stream(key streamKey, groupID string) (st *stream, made bool, er
 	s.remember(st)
 	s.mu.Unlock()
 	// Whoever deletes the group either finds the stream, or has done so before this look.
-	if row, err := s.group(key.account, key.group); err != nil || row.Value.ID != groupID {
+	if err := s.current(key, groupID); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.forget(st)
-		return nil, false, cmp.Or(err, errGroupReplaced)
+		return nil, false, err
 	}
 	return st, true, nil
+}
+
+// current returns an error unless the group of a stream is the one with the ID.
+func (s *Store) current(key streamKey, groupID string) error {
+	row, err := s.group(key.account, key.group)
+	if err == nil && row.Value.ID != groupID {
+		return errGroupReplaced
+	}
+	return err
 }
 
 // errGroupReplaced is of a group that was deleted and made again meanwhile.

@@ -56,12 +56,14 @@ const layoutVersion = "1"
 type Config struct {
 	Dir    string // the images
 	Blobs  *blob.Store
+	Room   func() error // whether the disk takes a new package: asked by Put; nil means always
 	Logger *slog.Logger
 }
 
 // Store keeps deployment packages.
 type Store struct {
 	blobs  *blob.Store
+	room   func() error
 	cache  *erofs.Cache
 	limits erofs.Limits
 	logger *slog.Logger
@@ -81,7 +83,7 @@ func Open(config Config) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		blobs: config.Blobs, cache: cache, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
+		blobs: config.Blobs, room: config.Room, cache: cache, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 		// AWS: "must be smaller than", so the limit itself is one too many.
 		limits: erofs.Limits{Entries: MaxEntries, Bytes: MaxUnzipped - 1},
 	}, nil
@@ -89,6 +91,11 @@ func Open(config Config) (*Store, error) {
 
 // Put validates a zip by unpacking it into its image and stores it.
 func (s *Store) Put(ctx context.Context, zip []byte) (Package, error) {
+	if s.room != nil {
+		if err := s.room(); err != nil {
+			return Package{}, fmt.Errorf("put package: %w", err)
+		}
+	}
 	sum := sha256.Sum256(zip)
 	p := Package{
 		Digest: blob.Digest(hex.EncodeToString(sum[:])),

@@ -31,6 +31,8 @@ type Config struct {
 	Drain       time.Duration // how long a stopping server waits for invocations in flight
 	IdleTimeout time.Duration // how long an unused environment is kept at most
 	Concurrency int           // how many invocations an account runs at the same time
+	LogsMax     int64         // bytes of disk that log events take at most; 0: by the size of the disk
+	DiskLow     int64         // free bytes of the state directory's disk below which it is full; 0: by its size
 	LogFormat   string        // text or json
 	LogLevel    string        // debug, info, warn or error
 }
@@ -78,6 +80,8 @@ func Settings() []Setting {
 		span("drain", "how long to let invocations finish when stopping, a `DURATION`", func(c *Config) *time.Duration { return &c.Drain }),
 		span("idle-timeout", "keep an unused environment at most this `DURATION`", func(c *Config) *time.Duration { return &c.IdleTimeout }),
 		number("concurrency", "how many invocations an account runs at the same time, a `NUMBER`", func(c *Config) *int { return &c.Concurrency }),
+		size("logs-max", "disk space of log events, a `SIZE` such as 20GiB; the oldest make room (default: a tenth of the disk, at most 10GiB)", func(c *Config) *int64 { return &c.LogsMax }),
+		size("disk-low", "free disk space below which new code, logs and events are refused, a `SIZE` (default: a twentieth of the disk, 256MiB to 1GiB)", func(c *Config) *int64 { return &c.DiskLow }),
 		text("log-format", "`FORMAT` of the server's own log: text or json", func(c *Config) *string { return &c.LogFormat }),
 		text("log-level", "`LEVEL` of the server's own log: debug, info, warn or error", func(c *Config) *string { return &c.LogLevel }),
 	}
@@ -121,6 +125,49 @@ func number(name, help string, field func(*Config) *int) Setting {
 		},
 		func(c Config) string { return strconv.Itoa(*field(&c)) }}
 }
+
+// size is a number of bytes, with a unit or without.
+func size(name, help string, field func(*Config) *int64) Setting {
+	return Setting{name, help,
+		func(c *Config, v string) (err error) { *field(c), err = parseSize(v); return err },
+		func(c Config) string { return formatSize(*field(&c)) }}
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+func parseSize(text string) (int64, error) {
+	digits, unit := text, int64(1)
+	for _, u := range units {
+		if d, ok := strings.CutSuffix(text, u.name); ok {
+			digits, unit = d, u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("%q is not a size, such as 512MiB", text)
+	}
+	return n * unit, nil
+}
+
+// formatSize is the shortest text of a size; none for zero, which stands for "by itself".
+func formatSize(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	for _, u := range units {
+		if n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// minLogs is the smallest budget of log events.
+const minLogs = 1 << 20
 
 // Load makes a configuration: defaults, then the YAML file at path (none if empty), then the
 // environment, then flags. Unknown keys of the file are errors. The result is valid.
@@ -212,6 +259,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--idle-timeout: %s is not between 0 and 30m", c.IdleTimeout)
 	case c.Concurrency < 1 || c.Concurrency > math.MaxInt32:
 		return fmt.Errorf("--concurrency: %d is not between 1 and %d", c.Concurrency, math.MaxInt32)
+	case c.LogsMax < 0 || c.LogsMax > 0 && c.LogsMax < minLogs:
+		return fmt.Errorf("--logs-max: %d is less than %d bytes", c.LogsMax, minLogs)
+	case c.DiskLow < 0:
+		return fmt.Errorf("--disk-low: %d is negative", c.DiskLow)
 	case !slices.Contains([]string{"text", "json"}, c.LogFormat):
 		return fmt.Errorf("--log-format: %q is neither text nor json", c.LogFormat)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):

@@ -35,6 +35,7 @@ func TestLoadRefuses(t *testing.T) {
 	for name, value := range map[string]string{
 		"listen": "0.0.0.0:4566", "region": "Mars", "account": "12", "drain": "soon",
 		"log-level": "loud", "log-format": "xml", "egress-allow": "10.0.0.0", "idle-timeout": "31m", "concurrency": "0",
+		"logs-max": "1000", "disk-low": "-1MiB",
 	} {
 		_, err := Load("", none, map[string]string{name: value})
 		if err == nil || !strings.Contains(err.Error(), "--"+name) {
@@ -58,6 +59,23 @@ func TestConcurrency(t *testing.T) {
 	}
 	if c, err := Load("", none, nil); err != nil || c.Concurrency != 1000 {
 		t.Errorf("by default: %d, %v; want 1000", c.Concurrency, err)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "1048576": 1 << 20, "20MiB": 20 << 20, "3GiB": 3 << 30, "1TiB": 1 << 40} {
+		c, err := Load("", none, map[string]string{"logs-max": text})
+		if err != nil || c.LogsMax != want {
+			t.Errorf("%s: %d, %v; want %d", text, c.LogsMax, err, want)
+		}
+		if again, err := parseSize(formatSize(want)); want != 0 && (err != nil || again != want) {
+			t.Errorf("%d as text is %q", want, formatSize(want))
+		}
+	}
+	for _, text := range []string{"", "many", "10GB", "1.5GiB", "-1", "9999999TiB", "GiB"} {
+		if _, err := Load("", none, map[string]string{"logs-max": text}); err == nil || !strings.Contains(err.Error(), "is not a size") {
+			t.Errorf("%q: %v, want a refusal", text, err)
+		}
 	}
 }
 

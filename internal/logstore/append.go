@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
+	"lambent.dev/lambent/internal/segment"
 )
 
 const (
 	// recordEvents and recordBytes bound a record, so that a reader need not take much at once.
 	recordEvents = 1000
 	recordBytes  = 128 << 10
-
-	// checkEvery is how many bytes are written between looks at the free space.
-	checkEvery = 16 << 20
 )
 
 // Append writes events to a stream, which it makes with its group if there is none. When it
@@ -97,14 +94,24 @@ func (s *Store) write(st *stream, events []Event) error {
 		return err
 	}
 	s.seq = seq
+	s.index(st, entries, positions)
+	if id := positions[0].Segment; id != s.segment {
+		s.segment = id
+		if err := s.budget(); err != nil {
+			// The events are written; only the space of older ones is not given back.
+			s.cfg.Logger.Warn("log events beyond the budget are not dropped", "error", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) index(st *stream, entries []entry, positions []segment.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range entries {
 		entries[i].pos = positions[i]
 		st.add(entries[i])
-		s.checked += entries[i].size
 	}
-	return nil
 }
 
 // chunk is how many of the events go into the next record: at least one.
@@ -118,18 +125,9 @@ func chunk(events []Event) int {
 	return len(events)
 }
 
-// space returns ErrFull when the disk has too little free. It looks once in checkEvery bytes, and
-// every time while there is too little. It is called with writes held.
+// space returns ErrFull when the disk takes no more log events.
 func (s *Store) space() error {
-	if s.checked < checkEvery && !s.full {
-		return nil
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.cfg.Dir, &fs); err != nil {
-		return fmt.Errorf("look for free space: %w", err)
-	}
-	s.checked = 0
-	if s.full = int64(fs.Bavail)*int64(fs.Bsize) < s.cfg.MinFree; s.full {
+	if s.cfg.Full != nil && s.cfg.Full() {
 		return ErrFull
 	}
 	return nil

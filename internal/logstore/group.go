@@ -39,6 +39,9 @@ func (s *Store) CreateGroup(ctx context.Context, g Group) error {
 	if len(g.Tags) > MaxTags {
 		return ErrTooManyTags
 	}
+	if err := s.space(); err != nil {
+		return fmt.Errorf("create log group %s: %w", g.Name, err)
+	}
 	row := groupRow{ID: rand.Text(), Created: s.cfg.Now().UnixMilli(), Tags: g.Tags, Protected: g.Protected}
 	_, err := s.cfg.KV.Txn(ctx, s.groups.Create(g.Account, g.Name, row))
 	if errors.Is(err, kv.ErrConflict) {

@@ -8,7 +8,8 @@
 // What Append and Put have answered for survives kill -9 at once and a power cut within 50 ms.
 // Readers see events in the order of their time, those of one millisecond in the order they were
 // written; what a group's retention has expired is never shown. Space is given back by rewriting
-// segments of which less than half is still wanted.
+// segments of which less than half is still wanted. A budget of disk space holds by dropping the
+// oldest segments, with their events, as new ones begin.
 //
 // A Store is safe for concurrent use. Appends are written one after the other; readers do not
 // hold them up.
@@ -21,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,7 +59,8 @@ type Config struct {
 	Now    func() time.Time // default time.Now
 
 	SegmentBytes int64         // size of a segment; default 64 MiB
-	MinFree      int64         // bytes the disk keeps free of log events; default 1 GiB
+	MaxBytes     int64         // disk budget: beyond it the oldest events go; default none
+	Full         func() bool   // whether the disk takes no more log events; nil means never
 	SweepEvery   time.Duration // how often expired events are looked for; default 1 minute
 }
 
@@ -69,9 +72,14 @@ type Store struct {
 
 	writes  sync.Mutex // orders records: held while one is written and indexed; taken before mu
 	seq     uint64     // of the last event or stream that was written
-	checked int64      // bytes written since free space was looked at
-	full    bool       // too little was free then
+	segment uint64     // that was written to
+	warned  time.Time  // when the log last said that events are lost to the budget
 	buf     []byte
+
+	sweeps   sync.Mutex // one sweep or trim at a time; taken before writes by sweeps, tried after it by writers
+	dropped  atomic.Int64
+	trimmed  atomic.Int64
+	dropping atomic.Bool // Offer's last events were dropped
 
 	mu      sync.RWMutex // guards what follows
 	streams map[streamKey]*stream
@@ -86,10 +94,12 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 		cfg.Now = time.Now
 	}
 	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes, 64<<20)
-	cfg.MinFree = cmp.Or(cfg.MinFree, 1<<30)
+	if cfg.MaxBytes > 0 { // a budget needs some segments, of which one can go
+		cfg.SegmentBytes = min(cfg.SegmentBytes, max(cfg.MaxBytes/8, 1<<10))
+	}
 	cfg.SweepEvery = cmp.Or(cfg.SweepEvery, time.Minute)
 	s := &Store{
-		cfg: cfg, checked: checkEvery,
+		cfg:     cfg,
 		streams: map[streamKey]*stream{}, byGroup: map[groupKey]map[string]*stream{}, tombs: map[uint64]uint64{},
 	}
 	log, err := segment.Open(segment.Config{Dir: cfg.Dir, MaxBytes: cfg.SegmentBytes, Logger: cfg.Logger})

@@ -49,7 +49,7 @@ type site struct {
 func start(t testing.TB) *site {
 	t.Helper()
 	st := &site{t: t, time: epoch}
-	st.cfg = Config{Dir: t.TempDir(), SegmentBytes: 4 << 10, MinFree: 1, Now: st.now, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	st.cfg = Config{Dir: t.TempDir(), SegmentBytes: 4 << 10, Now: st.now, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	st.reopen()
 	return st
 }
@@ -463,21 +463,6 @@ func TestConcurrentAppends(t *testing.T) {
 	if diff := cmp.Diff(got, st.messages(Query{Group: "g"})); diff != "" {
 		t.Error(diff)
 	}
-}
-
-func TestFull(t *testing.T) {
-	st := start(t)
-	st.append("g", "s", epoch, "kept")
-	st.Store.cfg.MinFree = 1 << 62
-	st.checked = checkEvery
-	err := st.Append(t.Context(), account, "g", "s", []Event{{Time: epoch, Message: "x"}})
-	if !errors.Is(err, ErrFull) {
-		t.Errorf("got %v", err)
-	}
-	st.want(Query{Group: "g"}, "kept")
-	st.Store.cfg.MinFree = 1 // space heals it
-	st.append("g", "s", epoch, "more")
-	st.want(Query{Group: "g"}, "kept", "more")
 }
 
 // TestTornTail: a record that a power cut tore is dropped, and what was before it stays.

@@ -9,9 +9,21 @@ import (
 )
 
 // Sweep forgets what has expired, drops the segments that hold
-// nothing else, and rewrites those of which less than half is wanted. Run calls it; one sweep at
-// a time.
+// nothing else, rewrites those of which less than half is wanted, and drops the oldest ones
+// while the log is beyond its budget. Run calls it.
 func (s *Store) Sweep(ctx context.Context) error {
+	if err := s.giveBack(ctx); err != nil {
+		return err
+	}
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	return s.budget()
+}
+
+// giveBack drops and rewrites segments.
+func (s *Store) giveBack(ctx context.Context) error {
+	s.sweeps.Lock()
+	defer s.sweeps.Unlock()
 	if err := s.expire(); err != nil {
 		return err
 	}
@@ -82,10 +94,7 @@ func (s *Store) used() map[uint64]int64 {
 // rewrite writes what is wanted of a segment to the end of the log and drops it. A crash in
 // between leaves records twice, of which recovery takes one.
 func (s *Store) rewrite(ctx context.Context, id uint64, oldest bool) error {
-	if err := s.moveStreams(id); err != nil {
-		return err
-	}
-	if err := s.moveDeletions(id, oldest); err != nil {
+	if err := s.moveRest(id, oldest); err != nil {
 		return err
 	}
 	s.mu.RLock()
@@ -117,9 +126,18 @@ type move struct {
 	b  *block
 }
 
-func (s *Store) moveStreams(id uint64) error {
+// moveRest moves what is in a segment beside events.
+func (s *Store) moveRest(id uint64, oldest bool) error {
 	s.writes.Lock()
 	defer s.writes.Unlock()
+	if err := s.moveStreams(id); err != nil {
+		return err
+	}
+	return s.moveDeletions(id, oldest)
+}
+
+// moveStreams and moveDeletions are called with writes held.
+func (s *Store) moveStreams(id uint64) error {
 	s.mu.RLock()
 	var home []*stream
 	for _, st := range s.streams {
@@ -142,8 +160,6 @@ func (s *Store) moveStreams(id uint64) error {
 
 // moveDeletions keeps the deletions of streams whose other records may still be in older segments.
 func (s *Store) moveDeletions(id uint64, oldest bool) error {
-	s.writes.Lock()
-	defer s.writes.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for stream, in := range s.tombs {

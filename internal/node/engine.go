@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"lambent.dev/lambent/internal/blob"
+	"lambent.dev/lambent/internal/disk"
 	"lambent.dev/lambent/internal/etcd"
 	"lambent.dev/lambent/internal/kv"
 	"lambent.dev/lambent/internal/lifecycle"
@@ -16,12 +17,16 @@ import (
 type engine struct {
 	etcd   *etcd.Server
 	kv     *kv.Store
+	disk   *disk.Watch
 	blobs  *blob.Store
 	events *queue.Queue
 }
 
 func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 	e = &engine{}
+	if e.disk, err = disk.Open(disk.Config{Dir: n.dir.Path, Low: n.cfg.DiskLow, Logger: n.log}); err != nil {
+		return nil, err
+	}
 	if e.etcd, err = etcd.Start(ctx, etcd.Config{Dir: filepath.Join(n.dir.Path, "etcd"), Logger: n.log}); err != nil {
 		return nil, fmt.Errorf("start the state engine: %w", err)
 	}
@@ -42,10 +47,11 @@ func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 // full tells events to wait outside long before the engine itself has to refuse every write.
 func (e *engine) full() bool {
 	u := e.etcd.Usage()
-	return u.InUse > u.Quota/10*6
+	return u.InUse > u.Quota/10*6 || e.disk.Full()
 }
 
 func (e *engine) add(g *lifecycle.Group) {
+	g.Add("disk", e.disk)
 	g.Add("etcd", e.etcd)
 	g.Add("kv", e.kv)
 	g.Add("queue", e.events)

@@ -42,7 +42,7 @@ func openMachine(ctx context.Context, n *Node) (m *machine, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	if m.code, err = code.Open(code.Config{Dir: filepath.Join(n.dir.Path, "code"), Blobs: n.engine.blobs, Logger: n.log}); err != nil {
+	if m.code, err = code.Open(code.Config{Dir: filepath.Join(n.dir.Path, "code"), Blobs: n.engine.blobs, Room: n.engine.disk.Check, Logger: n.log}); err != nil {
 		return nil, err
 	}
 	if err := m.openSandboxes(ctx, n); err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"path/filepath"
@@ -37,6 +38,10 @@ type region struct {
 	bundles     *bundles
 }
 
+// maxLogs is the disk budget of log events unless the operator sets one; on small disks it is a
+// tenth of them.
+const maxLogs = 10 << 30
+
 func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	r = &region{}
 	if r.credentials, err = credential.Open(n.engine.kv, n.dir.Key, time.Now); err != nil {
@@ -45,7 +50,10 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	r.iam = iam.Open(iam.Config{
 		Store: n.engine.kv, Credentials: r.credentials, Partition: arn.Partition(n.cfg.Region), Region: n.cfg.Region,
 	})
-	if r.logs, err = logstore.Open(ctx, logstore.Config{KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Logger: n.log}); err != nil {
+	if r.logs, err = logstore.Open(ctx, logstore.Config{
+		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Full: n.engine.disk.Full,
+		MaxBytes: cmp.Or(n.cfg.LogsMax, min(n.engine.disk.Stats().Size/10, maxLogs)), Logger: n.log,
+	}); err != nil {
 		return nil, err
 	}
 	store := r.logs // r is nil when what follows fails
@@ -94,7 +102,7 @@ func (r *region) retire(account, name string) {
 // edge makes the front door of all services.
 func (r *region) edge(n *Node) (*edge.Server, error) {
 	functions := lambdaapi.New(lambdaapi.Config{
-		Functions: r.functions, Code: n.machine.code, Roles: r.iam, Invoke: r.router, Events: r.events,
+		Functions: r.functions, Code: n.machine.code, Roles: r.iam, Invoke: r.router, Events: r.events, Room: n.engine.disk.Check,
 		Runtime: r.bundles.available, Region: n.cfg.Region, URLKey: n.dir.Key,
 		Concurrency: n.cfg.Concurrency, Logger: n.log,
 	})
@@ -120,5 +128,5 @@ func (l logs) Append(ctx context.Context, account, group, stream string, events 
 	for i, e := range events {
 		out[i] = logstore.Event{Time: e.Time, Message: e.Message}
 	}
-	return l.store.Append(ctx, account, group, stream, out)
+	return l.store.Offer(ctx, account, group, stream, out)
 }

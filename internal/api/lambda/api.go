@@ -45,6 +45,7 @@ type Config struct {
 	Roles     Roles
 	Invoke    Invoker
 	Events    Events
+	Room      func() error // whether the disk takes events; nil means always
 	// Runtime says whether the image of a runtime can be had: its error has what was tried and
 	// what to do about it.
 	Runtime func(ctx context.Context, id string) error

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"lambent.dev/lambent/internal/code"
+	"lambent.dev/lambent/internal/disk"
 	"lambent.dev/lambent/internal/lambda/function"
 	"lambent.dev/lambent/internal/lambda/invoke"
 	"lambent.dev/lambent/internal/queue"
@@ -44,6 +45,7 @@ const (
 	textTags     = "Number of tags exceeds resource tag limit."
 	textRole     = "The role defined for the function cannot be assumed by Lambda."
 	textStorage  = "Code storage limit exceeded."
+	textDisk     = "The service cannot complete the request: its disk is full."
 )
 
 // apiError translates an error of the domain that a request about the function at arn met.
@@ -79,6 +81,9 @@ func apiError(err error, arn string) error {
 		return throttle(types.ThrottleReason(throttled.Reason), int(throttled.RetryAfter.Seconds()))
 	case errors.Is(err, queue.ErrFull):
 		return throttle(types.ThrottleReasonFunctionInvocationRateLimitExceeded, 1)
+	case errors.Is(err, disk.ErrFull):
+		// AWS: has no such error; this is the one of its own faults, which SDKs try again.
+		return &types.ServiceException{Message: wire.Ptr(textDisk), Type: wire.Ptr("Service")}
 	case errors.Is(err, invoke.ErrDraining):
 		return &wire.Error{Code: "ServiceUnavailableException", Message: "Service is unable to handle request.", Status: http.StatusServiceUnavailable, ServerFault: true}
 	}

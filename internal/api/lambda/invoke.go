@@ -71,6 +71,11 @@ func (a *API) event(ctx context.Context, inv function.Invocation, f function.Fun
 	if f.State != function.Active {
 		return apiError(&invoke.StateError{State: f.State}, inv.InvokedARN)
 	}
+	if a.cfg.Room != nil {
+		if err := a.cfg.Room(); err != nil {
+			return apiError(err, inv.InvokedARN)
+		}
+	}
 	inv.Async = true
 	if err := a.cfg.Events.Publish(ctx, inv); err != nil {
 		return apiError(err, inv.InvokedARN)

@@ -42,7 +42,7 @@ type region struct {
 func open(t *testing.T) *region {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	store, err := logstore.Open(t.Context(), logstore.Config{KV: kvtest.Open(t), Dir: t.TempDir(), MinFree: 1, Logger: log})
+	store, err := logstore.Open(t.Context(), logstore.Config{KV: kvtest.Open(t), Dir: t.TempDir(), Logger: log})
 	check(t, err)
 	r := &region{t: t, store: store}
 	front, err := edge.New(edge.Config{

@@ -1,0 +1,115 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// warnEvery is how often the log says again that events are lost to the budget.
+const warnEvery = 10 * time.Minute
+
+// Stats is what the store takes and what it gave up.
+type Stats struct {
+	Bytes   int64 // of all segments
+	Dropped int64 // events that Offer could not store, since Open
+	Trimmed int64 // bytes of events that had to make room for newer ones, since Open
+}
+
+// Stats counts.
+func (s *Store) Stats() Stats {
+	return Stats{Bytes: s.bytes(), Dropped: s.dropped.Load(), Trimmed: s.trimmed.Load()}
+}
+
+func (s *Store) bytes() (total int64) {
+	for _, info := range s.log.Segments() {
+		total += info.Bytes
+	}
+	return total
+}
+
+// Offer is Append for those who go on without: what does not fit on a full disk is dropped and
+// counted. The log says so once until events are stored again.
+func (s *Store) Offer(ctx context.Context, account, group, stream string, events []Event) error {
+	err := s.Append(ctx, account, group, stream, events)
+	switch {
+	case errors.Is(err, ErrFull):
+		if s.dropped.Add(int64(len(events))); !s.dropping.Swap(true) {
+			s.cfg.Logger.Warn("log events are dropped: the disk is full", "group", group, "stream", stream)
+		}
+		return nil
+	case err == nil && s.dropping.Load() && s.dropping.Swap(false):
+		s.cfg.Logger.Info("log events are stored again", "dropped", s.dropped.Load())
+	}
+	return err
+}
+
+// budget drops the oldest segments while the log is larger than its budget. It is called with
+// writes held, by no writer that holds a stream without events.
+func (s *Store) budget() error {
+	if s.cfg.MaxBytes == 0 || !s.sweeps.TryLock() {
+		return nil // a sweep under way is giving space back, and its end looks, too
+	}
+	defer s.sweeps.Unlock()
+	total, segments := s.bytes(), s.log.Segments()
+	for _, info := range segments[:len(segments)-1] { // the last one is written to
+		if total <= s.cfg.MaxBytes {
+			break
+		}
+		if err := s.trim(info.ID); err != nil {
+			return err
+		}
+		total -= info.Bytes
+	}
+	return nil
+}
+
+// trim drops the oldest segment with the events in it. It is called with writes and sweeps held.
+func (s *Store) trim(id uint64) error {
+	newest := s.loseEvents(id)
+	// What is left of the segment are streams and deletions, which are small.
+	if err := s.moveStreams(id); err != nil {
+		return err
+	}
+	if err := s.moveDeletions(id, true); err != nil {
+		return err
+	}
+	if err := s.log.Sync(); err != nil {
+		return err
+	}
+	if err := s.log.Drop(id); err != nil {
+		return err
+	}
+	now := s.cfg.Now()
+	if newest != minTime && (s.warned.IsZero() || now.Sub(s.warned).Abs() >= warnEvery) {
+		s.warned = now
+		s.cfg.Logger.Warn("the oldest log events make room for new ones: the disk budget of logs is used up",
+			"budget", s.cfg.MaxBytes, "dropped until", time.UnixMilli(newest).UTC())
+	}
+	return nil
+}
+
+// loseEvents forgets the events in a segment, and the streams that have no others. It returns the
+// time of the newest one.
+func (s *Store) loseEvents(id uint64) (newest int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	newest = minTime
+	for _, st := range s.streams {
+		had := len(st.blocks)
+		st.blocks = slices.DeleteFunc(st.blocks, func(b *block) bool {
+			if b.segment != id {
+				return false
+			}
+			newest = max(newest, b.max)
+			st.stored -= b.stored
+			s.trimmed.Add(b.size)
+			return true
+		})
+		if had > 0 && len(st.blocks) == 0 {
+			s.forget(st)
+		}
+	}
+	return newest
+}

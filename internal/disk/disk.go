@@ -59,6 +59,7 @@ type Stats struct {
 	Low        int64 // the watermark
 	Ballast    int64 // of the reserve that is there; zero once it was given back
 	Full       bool
+	Exhausted  bool // nothing is left, not even the reserve
 }
 
 // Watch is the watch of one file system.
@@ -116,6 +117,9 @@ func (w *Watch) Run(ctx context.Context) error {
 // Full reports whether free space was below the low watermark.
 func (w *Watch) Full() bool { return w.Stats().Full }
 
+// Exhausted reports whether there was no room at all, not even that of the ballast.
+func (w *Watch) Exhausted() bool { return w.Stats().Exhausted }
+
 // Check returns ErrFull when free space was below the low watermark.
 func (w *Watch) Check() error {
 	if w.Full() {
@@ -151,7 +155,7 @@ func (w *Watch) look() error {
 	case restore:
 		w.restore()
 	}
-	s.Full = full(*s, w.cfg.Ballast)
+	s.Full, s.Exhausted = full(*s, w.cfg.Ballast), s.Ballast == 0 && s.Free < exhausted
 	if s.Full != before.Full {
 		if s.Full {
 			w.cfg.Logger.Warn("disk is full: new code, log events and events are refused until there is room", "free", free, "low", w.cfg.Low, "dir", w.cfg.Dir)
@@ -183,6 +187,9 @@ func decide(s Stats, ballast int64) action {
 
 // critical is the free space below which the engine's next write in one piece might fail.
 func critical(low int64) int64 { return min(engineSegment+engineSegment/2, low/2) }
+
+// exhausted is the free space below which not even small writes are tried.
+const exhausted = 4 << 20
 
 // full reports whether free space, without what the ballast is to take again, is below the low
 // watermark.

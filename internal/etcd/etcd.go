@@ -4,6 +4,10 @@
 // A write that was acknowledged is fsynced: it survives kill -9 and, as far as the disk is
 // honest, a power cut. The engine listens on two unix sockets in a folder that only the server's
 // user can enter and on no network port. Clients inside the process call it directly.
+//
+// Its database has a quota. From 60 % of it on Shed tells those to wait who can, and the history
+// is given up; when the quota is reached every write is refused, until enough was deleted: the
+// database is compacted and rewritten by itself, without a restart.
 package etcd
 
 import (
@@ -48,11 +52,13 @@ type Config struct {
 	Election   time.Duration // election timeout; default 500 ms
 	QuotaBytes int64         // size of the database that stops writes; default 8 GiB
 	History    int64         // revisions kept for watches that fell behind; default 10,000
+	Mend       time.Duration // how often the database is looked at while Run runs; default 1 s
 	Logger     *slog.Logger
 }
 
 // Server is a running member. It is safe for concurrent use.
 type Server struct {
+	cfg    Config
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	quota  int64
@@ -75,6 +81,7 @@ func Start(ctx context.Context, cfg Config) (s *Server, err error) {
 	cfg.Election = cmp.Or(cfg.Election, 10*cfg.Tick)
 	cfg.QuotaBytes = cmp.Or(cfg.QuotaBytes, 8<<30)
 	cfg.History = cmp.Or(cfg.History, 10_000)
+	cfg.Mend = cmp.Or(cfg.Mend, time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start state engine: %w", err)
@@ -83,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (s *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start state engine: %w", err)
 	}
-	s = &Server{dir: dir, quota: cfg.QuotaBytes}
+	s = &Server{cfg: cfg, dir: dir, quota: cfg.QuotaBytes}
 	s.close = sync.OnceFunc(s.stop)
 	defer func() {
 		if err != nil {
@@ -145,6 +152,7 @@ func (s *Server) Client() *clientv3.Client { return s.client }
 // the member stops by itself.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()
+	defer s.background()()
 	select {
 	case <-ctx.Done():
 		return nil

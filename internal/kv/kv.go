@@ -59,6 +59,9 @@ const staleAfter = 5 * time.Second
 type Config struct {
 	Client *clientv3.Client
 	Key    [32]byte // seals the values of sealed tables
+	// Full says that the disk has no room at all: then no transaction is tried, since the engine
+	// ends the process when it cannot write. Nil means never.
+	Full   func() bool
 	Logger *slog.Logger
 }
 
@@ -67,6 +70,7 @@ type Store struct {
 	client *clientv3.Client
 	log    *slog.Logger
 	key    [32]byte
+	full   func() bool
 	now    func() time.Time
 	begun  time.Time
 	close  func()
@@ -123,6 +127,7 @@ type waiter struct {
 // ctx bounds the opening only.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
+		full:   cfg.Full,
 		client: cfg.Client, key: cfg.Key, now: time.Now, begun: time.Now(),
 		log:       cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		tables:    map[string]table{},

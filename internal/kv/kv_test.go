@@ -351,6 +351,28 @@ func TestFull(t *testing.T) {
 	commit(t, s, things.Delete(row))
 }
 
+// TestNoRoom: on a disk without any room no transaction is tried; reads go on.
+func TestNoRoom(t *testing.T) {
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: t.TempDir()})
+	must(t, err)
+	defer server.Close()
+	none := false
+	s, err := kv.Open(t.Context(), kv.Config{Client: server.Client(), Full: func() bool { return none }})
+	must(t, err)
+	defer s.Close()
+	things := kv.NewTable[thing](s, "thing")
+	commit(t, s, things.Put("1", "a", thing{Text: "x"}))
+	none = true
+	if _, err := s.Txn(t.Context(), things.Put("1", "b", thing{})); !errors.Is(err, kv.ErrFull) {
+		t.Errorf("Txn: %v", err)
+	}
+	if _, err := things.Get("1", "a"); err != nil {
+		t.Error(err)
+	}
+	none = false
+	commit(t, s, things.Put("1", "b", thing{}))
+}
+
 func TestRun(t *testing.T) {
 	s := kvtest.Open(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -42,6 +42,9 @@ func (s *Store) Txn(ctx context.Context, parts ...Op) (rev int64, err error) {
 		}
 		cmps, ops = append(cmps, p.cmps...), append(ops, p.ops...)
 	}
+	if s.full != nil && s.full() {
+		return 0, fmt.Errorf("commit: the disk has no room: %w", ErrFull)
+	}
 	resp, err := s.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", translate(err))

@@ -31,7 +31,7 @@ func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 		return nil, fmt.Errorf("start the state engine: %w", err)
 	}
 	n.onClose(e.etcd.Close)
-	if e.kv, err = kv.Open(ctx, kv.Config{Client: e.etcd.Client(), Key: n.dir.Key, Logger: n.log}); err != nil {
+	if e.kv, err = kv.Open(ctx, kv.Config{Client: e.etcd.Client(), Key: n.dir.Key, Full: e.disk.Exhausted, Logger: n.log}); err != nil {
 		return nil, err
 	}
 	n.onClose(e.kv.Close)
@@ -46,8 +46,7 @@ func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 
 // full tells events to wait outside long before the engine itself has to refuse every write.
 func (e *engine) full() bool {
-	u := e.etcd.Usage()
-	return u.InUse > u.Quota/10*6 || e.disk.Full()
+	return e.etcd.Shed() || e.disk.Full()
 }
 
 func (e *engine) add(g *lifecycle.Group) {

@@ -43,13 +43,19 @@ func need(t *testing.T, name string) string {
 // start starts a server on a fresh state directory.
 func start(t *testing.T, flags ...string) *region {
 	t.Helper()
+	return startIn(t, filepath.Join(t.TempDir(), "state"), flags...)
+}
+
+// startIn starts a server on a state directory.
+func startIn(t *testing.T, state string, flags ...string) *region {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") != "" {
 			t.Fatal("not root")
 		}
 		t.Skip("needs root for sandboxes")
 	}
-	r := regiontest.New(t, need(t, "LAMBENT_E2E"), need(t, "LAMBENT_RUNTIMES"), filepath.Join(t.TempDir(), "state"))
+	r := regiontest.New(t, need(t, "LAMBENT_E2E"), need(t, "LAMBENT_RUNTIMES"), state)
 	r.Up(flags...)
 	return &region{r, t}
 }

@@ -10,6 +10,7 @@ import (
 
 	"lambent.dev/lambent/internal/code"
 	"lambent.dev/lambent/internal/disk"
+	"lambent.dev/lambent/internal/kv"
 	"lambent.dev/lambent/internal/lambda/function"
 	"lambent.dev/lambent/internal/lambda/invoke"
 	"lambent.dev/lambent/internal/queue"
@@ -81,7 +82,7 @@ func apiError(err error, arn string) error {
 		return throttle(types.ThrottleReason(throttled.Reason), int(throttled.RetryAfter.Seconds()))
 	case errors.Is(err, queue.ErrFull):
 		return throttle(types.ThrottleReasonFunctionInvocationRateLimitExceeded, 1)
-	case errors.Is(err, disk.ErrFull):
+	case errors.Is(err, disk.ErrFull), errors.Is(err, kv.ErrFull):
 		// AWS: has no such error; this is the one of its own faults, which SDKs try again.
 		return &types.ServiceException{Message: wire.Ptr(textDisk), Type: wire.Ptr("Service")}
 	case errors.Is(err, invoke.ErrDraining):

@@ -2,9 +2,9 @@ package policy
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,6 +17,17 @@ func FuzzParse(f *testing.F) {
 	f.Add(identity(`{"Effect":"Allow","Principal":{"AWS":["123456789012","*"],"Service":"x.amazonaws.com"},"Action":"sts:AssumeRole"}`), "sts:AssumeRole", "")
 	f.Add(` {"Statement": [ {} ] } `, "", "")
 	f.Add(`{"Statement":[null,1,""]}`, "", "")
+	deny := map[Kind]*Policy{}
+	for kind, doc := range map[Kind]string{
+		Identity: `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`,
+		Trust:    `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}`,
+	} {
+		p, err := Parse(doc, kind)
+		if err != nil {
+			f.Fatal(err)
+		}
+		deny[kind] = p
+	}
 	f.Fuzz(func(t *testing.T, doc, action, resource string) {
 		for _, kind := range []Kind{Identity, Trust} {
 			p, err := Parse(doc, kind)
@@ -29,6 +40,13 @@ func FuzzParse(f *testing.F) {
 			req := Request{Action: action, Resource: resource, Principal: Principal{Service: action, AWS: []string{resource}},
 				Context: func(key string) (string, bool) { return resource, len(key)%2 == 0 }}
 			first := Evaluate([]*Policy{p}, req)
+			denied := req
+			if kind == Trust {
+				denied.Action = "sts:AssumeRole" // the only one that a trust policy can deny
+			}
+			if got := Evaluate([]*Policy{p, deny[kind]}, denied); got != ExplicitDeny {
+				t.Fatalf("%v beside a statement that denies all of it", got)
+			}
 			again, err := Parse(doc, kind)
 			if err != nil || Evaluate([]*Policy{again, p}, req) != first {
 				t.Fatalf("parsed twice, decided twice: %v", err)
@@ -82,8 +100,15 @@ func (s plainStatement) applies(action, resource, user string) bool {
 	return false
 }
 
-func TestAgainstPlain(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
+// A plainCase is a request with the policies of its caller, and what the plain evaluator says.
+type plainCase struct {
+	action, resource, user string
+	docs                   []string
+	want                   Decision
+}
+
+// randomCase makes a case: policies of the names of which there are few, so that they meet.
+func randomCase(rnd *rand.Rand) plainCase {
 	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
 	some := func(list ...string) (out []string) {
 		for range 1 + rnd.IntN(2) {
@@ -91,52 +116,75 @@ func TestAgainstPlain(t *testing.T) {
 		}
 		return out
 	}
+	c := plainCase{action: pick("a:Get", "a:Put", "b:Get"), resource: pick("arn:p:a:r:1:x", "arn:p:b:r:2:y", "arn:p:a:q:1:xx"), user: pick("u", "v")}
+	for range 1 + rnd.IntN(3) {
+		var statements []plainStatement
+		for range 1 + rnd.IntN(3) {
+			s := plainStatement{Effect: pick("Allow", "Allow", "Deny")}
+			actions := some("a:Get", "a:G*", "A:?et", "b:*", "*", "a:Put", "a:*t")
+			if rnd.IntN(4) == 0 {
+				s.NotAction = actions
+			} else {
+				s.Action = actions
+			}
+			s.Resource = some("*", "arn:p:a:r:1:x", "arn:p:a:*:1:x*", "arn:p:?:r:*:y", "arn:*:a:r:1:?")
+			if rnd.IntN(3) == 0 {
+				s.Condition = map[string]map[string]string{pick("StringEquals", "StringNotEquals"): {"aws:username": pick("u", "v")}}
+			}
+			statements = append(statements, s)
+			if !s.applies(c.action, c.resource, c.user) || c.want == ExplicitDeny {
+				continue
+			}
+			c.want = Allow
+			if s.Effect == "Deny" {
+				c.want = ExplicitDeny
+			}
+		}
+		doc, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+		c.docs = append(c.docs, strings.ReplaceAll(string(doc), `,"Condition":null`, ""))
+	}
+	return c
+}
+
+// check holds the evaluator against the plain one; a statement that denies everything then wins
+// from any place.
+func (c plainCase) check(t *testing.T) {
+	t.Helper()
+	var policies []*Policy
+	for _, doc := range c.docs {
+		policies = append(policies, must(t, doc, Identity))
+	}
+	req := Request{Action: c.action, Resource: c.resource, Context: func(k string) (string, bool) { return c.user, k == "aws:username" }}
+	if got := Evaluate(policies, req); got != c.want {
+		t.Fatalf("%s on %s by %s: got %v, want %v\n%s", c.action, c.resource, c.user, got, c.want, strings.Join(c.docs, "\n"))
+	}
+	deny := must(t, identity(`{"Effect":"Deny","Action":"*","Resource":"*"}`), Identity)
+	for i := range len(policies) + 1 {
+		if got := Evaluate(slices.Insert(slices.Clone(policies), i, deny), req); got != ExplicitDeny {
+			t.Fatalf("denied by statement %d: %v", i, got)
+		}
+	}
+}
+
+func TestAgainstPlain(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
 	counts := map[Decision]int{}
 	for range 4000 {
-		var policies []*Policy
-		var all []plainStatement
-		for range 1 + rnd.IntN(3) {
-			var statements []plainStatement
-			for range 1 + rnd.IntN(3) {
-				s := plainStatement{Effect: pick("Allow", "Allow", "Deny")}
-				actions := some("a:Get", "a:G*", "A:?et", "b:*", "*", "a:Put", "a:*t")
-				if rnd.IntN(4) == 0 {
-					s.NotAction = actions
-				} else {
-					s.Action = actions
-				}
-				s.Resource = some("*", "arn:p:a:r:1:x", "arn:p:a:*:1:x*", "arn:p:?:r:*:y", "arn:*:a:r:1:?")
-				if rnd.IntN(3) == 0 {
-					s.Condition = map[string]map[string]string{pick("StringEquals", "StringNotEquals"): {"aws:username": pick("u", "v")}}
-				}
-				statements = append(statements, s)
-			}
-			doc, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
-			policies = append(policies, must(t, strings.ReplaceAll(string(doc), `,"Condition":null`, ""), Identity))
-			all = append(all, statements...)
-		}
-		action, resource, user := pick("a:Get", "a:Put", "b:Get"), pick("arn:p:a:r:1:x", "arn:p:b:r:2:y", "arn:p:a:q:1:xx"), pick("u", "v")
-		want := ImplicitDeny
-		for _, s := range all {
-			if s.applies(action, resource, user) {
-				if s.Effect == "Deny" {
-					want = ExplicitDeny
-					break
-				}
-				want = Allow
-			}
-		}
-		got := Evaluate(policies, Request{Action: action, Resource: resource, Context: func(k string) (string, bool) { return user, k == "aws:username" }})
-		if got != want {
-			t.Fatalf("%s on %s by %s: got %v, want %v\n%s", action, resource, user, got, want, fmt.Sprint(all))
-		}
-		counts[want]++
+		c := randomCase(rnd)
+		c.check(t)
+		counts[c.want]++
 	}
 	for d, n := range map[Decision]int{Allow: 200, ExplicitDeny: 200, ImplicitDeny: 200} {
 		if counts[d] < n {
 			t.Errorf("only %d cases of %v: the generator says nothing", counts[d], d)
 		}
 	}
+}
+
+// FuzzAgainstPlain is TestAgainstPlain for as long as one likes.
+func FuzzAgainstPlain(f *testing.F) {
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) { randomCase(rand.New(rand.NewPCG(a, b))).check(t) })
 }
 
 func BenchmarkEvaluate(b *testing.B) {

@@ -335,25 +335,3 @@ func TestQueryEncode(t *testing.T) {
 		}
 	}
 }
-
-// FuzzDecode: no body makes the codec panic or blame the server.
-func FuzzDecode(f *testing.F) {
-	for _, body := range []string{`{}`, `{"Timeout":1e5,"Code":{"ZipFile":"AA=="},"Tags":{"a":"b"}}`, `{"Layers":[null]}`, "Action=CreateUser&Tags.member.1.Key=x", "a.b.c=1&a=2", "\xff{"} {
-		f.Add(body)
-	}
-	f.Fuzz(func(t *testing.T, body string) {
-		for _, c := range []struct {
-			s *Service
-			r *http.Request
-		}{{lambdaService(), httptest.NewRequest("POST", "/2015-03-31/functions", nil)}, {queryService(), httptest.NewRequest("POST", "/", nil)}} {
-			_, err := decode(c.s, c.r, body)
-			if err == nil {
-				continue
-			}
-			w := httptest.NewRecorder()
-			if _, status := c.s.WriteError(w, "id", err); status < 400 || status >= 500 {
-				t.Errorf("%q: %d, %v", body, status, err)
-			}
-		}
-	})
-}

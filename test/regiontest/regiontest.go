@@ -1,6 +1,10 @@
 // Package regiontest runs a real server for tests of other packages: it starts and stops the
 // binary on a state directory and makes functions through the API. Real sandboxes need root.
 //
+// Every region is checked for leaks: when its test ends, the functions are deleted and the server
+// must come back to the descriptors and goroutines that it had when it was ready; when it has
+// stopped, the host must be as it was before (package leak).
+//
 // A Region belongs to one test. Its methods end that test on failure and may be called by the
 // test's own goroutine only; Config and Lambda's clients may be used by any.
 package regiontest
@@ -10,20 +14,24 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"lambent.dev/lambent/internal/lifecycle"
+	"lambent.dev/lambent/test/leak"
 )
 
 const (
@@ -44,14 +52,40 @@ type Region struct {
 	URL string // of the running server
 
 	t    testing.TB
-	cmd  *exec.Cmd
-	exit chan error
+	http *http.Client // the clients' connections
+	*server
+}
+
+// server is what a region and its parts share.
+type server struct {
+	cmd    *exec.Cmd // nil when it is down
+	exit   chan error
+	flags  []string    // of the last start
+	killed bool        // it went down without its own clearing up
+	base   leak.Counts // what it had when it was ready
 }
 
 // New returns a region that is not up yet. Once up, it goes down with the test.
 func New(t testing.TB, binary, runtimes, state string) *Region {
 	t.Helper()
-	return &Region{Binary: binary, Runtimes: runtimes, State: state, t: t}
+	r := &Region{Binary: binary, Runtimes: runtimes, State: state, t: t, http: &http.Client{Transport: awshttp.NewBuildableClient().GetTransport()}, server: &server{}}
+	r.watchHost()
+	return r
+}
+
+// FromEnv returns a region by the Makefile's environment, on a fresh state directory. Without that
+// environment, or without root for sandboxes, the test is skipped; in CI it fails.
+func FromEnv(t testing.TB, env func(name string) string) *Region {
+	t.Helper()
+	binary, runtimes := env("LAMBENT_E2E"), env("LAMBENT_RUNTIMES")
+	if os.Geteuid() != 0 || binary == "" || runtimes == "" {
+		const why = "needs root, LAMBENT_E2E and LAMBENT_RUNTIMES: run this by `make e2e`"
+		if env("CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	return New(t, binary, runtimes, filepath.Join(t.TempDir(), "state"))
 }
 
 // With is the same region for a part of its test.
@@ -64,37 +98,8 @@ func (r *Region) With(t testing.TB) *Region {
 // Up starts the server and waits for its ready line. It returns how long that took.
 func (r *Region) Up(flags ...string) time.Duration {
 	r.t.Helper()
-	args := append([]string{"serve", "--state-dir", r.State, "--listen", "127.0.0.1:0", "--runtimes", r.Runtimes}, flags...)
-	cmd := exec.Command(r.Binary, args...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	var log bytes.Buffer // read when the server has ended, and by who failed anyway
-	cmd.Stderr = &log
-	r.t.Cleanup(func() {
-		if r.t.Failed() {
-			s := log.String()
-			r.t.Logf("the server's log:\n%s", s[max(0, len(s)-logTail):])
-		}
-	})
-	r.t.Cleanup(func() { r.Stop(syscall.SIGTERM) })
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.cmd, r.exit = cmd, make(chan error, 1)
-	ready := make(chan string, 1)
-	exit := r.exit
-	lifecycle.Go("server under test", func() {
-		for s := bufio.NewScanner(out); s.Scan(); {
-			if url, ok := strings.CutPrefix(s.Text(), "ready "); ok {
-				ready <- url
-			}
-		}
-		close(ready)
-		exit <- cmd.Wait() // not before all output is read
-	})
+	ready, log := r.launch(flags)
 	select {
 	case url, ok := <-ready:
 		if !ok {
@@ -104,7 +109,52 @@ func (r *Region) Up(flags ...string) time.Duration {
 	case <-time.After(upTimeout):
 		r.t.Fatalf("not ready after %s", upTimeout)
 	}
-	return time.Since(began)
+	took := time.Since(began)
+	r.watchServer()
+	return took
+}
+
+// Launch starts the server and does not wait until it is ready; only Stop may follow.
+func (r *Region) Launch(flags ...string) {
+	r.t.Helper()
+	r.launch(flags)
+}
+
+// launch starts the server. ready gets its URL, or is closed when the server ends before.
+func (r *Region) launch(flags []string) (ready <-chan string, log *bytes.Buffer) {
+	r.t.Helper()
+	args := append([]string{"serve", "--state-dir", r.State, "--listen", "127.0.0.1:0", "--runtimes", r.Runtimes}, flags...)
+	cmd := exec.Command(r.Binary, args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+r.tmp())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	log = &bytes.Buffer{} // read when the server has ended, and by who failed anyway
+	cmd.Stderr = log
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			s := log.String()
+			r.t.Logf("the server's log:\n%s", s[max(0, len(s)-logTail):])
+		}
+	})
+	r.t.Cleanup(func() { r.Stop(syscall.SIGTERM) })
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd, r.exit, r.flags, r.killed = cmd, make(chan error, 1), flags, false
+	urls := make(chan string, 1)
+	exit := r.exit
+	lifecycle.Go("server under test", func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if url, ok := strings.CutPrefix(s.Text(), "ready "); ok {
+				urls <- url
+			}
+		}
+		close(urls)
+		exit <- cmd.Wait() // not before all output is read
+	})
+	return urls, log
 }
 
 // Stop ends the server by a signal and waits for its end; it may be down already.
@@ -123,7 +173,7 @@ func (r *Region) Stop(sig syscall.Signal) {
 		r.t.Errorf("the server did not stop within %s", downTimeout)
 		_ = r.cmd.Process.Kill()
 	}
-	r.cmd = nil
+	r.cmd, r.killed = nil, sig == syscall.SIGKILL
 }
 
 // PID is the server's process.
@@ -151,6 +201,7 @@ func (r *Region) Config() aws.Config {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	c.HTTPClient = r.http
 	return c
 }
 

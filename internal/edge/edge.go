@@ -7,9 +7,12 @@
 // handled and answered. No handler runs for a caller who was not authenticated and authorised;
 // no setting turns that off. Only the paths of [Config.Handlers] and of health are outside of it.
 //
-// Bounded are: the time a client may take for its head and its body, the size of both, the
-// memory that bodies take together, the requests in flight. A handler that panics answers 500.
-// Neither secrets nor bodies are logged.
+// Bounded are: the connections, the time a client may take for its head, its body and to take
+// its answer, the size of head and body, the memory that bodies take together, the requests in
+// flight. Of the last two nobody can take all: a principal gets as much as it leaves to others.
+// Nothing of a body is read for somebody unknown, and no large one for somebody whose request's
+// head already says that it is denied. A handler that panics answers 500. Neither secrets nor
+// bodies are logged.
 //
 // A Server may be used by any number of goroutines.
 package edge
@@ -23,8 +26,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"lambent.dev/lambent/internal/arn"
 	"lambent.dev/lambent/internal/iam"
@@ -50,7 +51,11 @@ type Config struct {
 	Ready func() error
 
 	MaxInFlight  int           // requests at once; 8192 when zero
-	BodyMemory   int64         // bytes that large bodies may take together; 512 MiB when zero
+	BodyMemory   int64         // bytes that bodies may take together; 512 MiB when zero
+	MaxConns     int           // connections of a listener; 16384 when zero
+	HeadTimeout  time.Duration // for a client to send a head; 10 s when zero
+	BodyGrace    time.Duration // for a body, beside what its size takes at 32 KiB/s; 30 s when zero
+	WriteTimeout time.Duration // for a client to take each 64 KiB of an answer; 20 s when zero
 	DrainTimeout time.Duration // how long Serve waits for requests when it ends; 10 s when zero
 
 	Now    func() time.Time // time.Now when nil
@@ -64,7 +69,8 @@ type Server struct {
 	now      func() time.Time
 	verifier *sigv4.Verifier
 	services map[string]*wire.Service // by the credential scope's service
-	bodies   *semaphore.Weighted
+	bodies   *shares
+	requests *shares
 	inFlight atomic.Int64
 }
 
@@ -72,11 +78,16 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	cfg.MaxInFlight = cmp.Or(cfg.MaxInFlight, 8192)
 	cfg.BodyMemory = cmp.Or(cfg.BodyMemory, 512<<20)
+	cfg.MaxConns = cmp.Or(cfg.MaxConns, 16384)
+	cfg.HeadTimeout = cmp.Or(cfg.HeadTimeout, 10*time.Second)
+	cfg.BodyGrace = cmp.Or(cfg.BodyGrace, 30*time.Second)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 20*time.Second)
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 10*time.Second)
 	s := &Server{
 		cfg: cfg, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now,
 		services: make(map[string]*wire.Service, len(cfg.Services)),
-		bodies:   semaphore.NewWeighted(cfg.BodyMemory),
+		bodies:   newShares(cfg.BodyMemory),
+		requests: newShares(int64(cfg.MaxInFlight)),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -99,6 +110,9 @@ func New(cfg Config) (*Server, error) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := &pacer{ResponseWriter: w, each: s.cfg.WriteTimeout}
+	p.hasten() // the last request's on this connection is over
+	w = p
 	if h := s.handler(r.URL.Path); h != nil {
 		hurry(w, r)
 		h.ServeHTTP(w, r)

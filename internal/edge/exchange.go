@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ type exchange struct {
 	service   *wire.Service // nil until the signature's scope names one
 	call      *wire.Call
 	principal iam.Principal
-	release   func() // gives the body's memory back
-	code      string // of the error answered
+	release   []func() // give back what the request holds
+	code      string   // of the error answered
 }
 
 func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
@@ -52,6 +53,9 @@ func (x *exchange) serve() error {
 	}
 	ctx = iam.WithPrincipal(ctx, p)
 	x.r = x.r.WithContext(ctx)
+	if err := x.hold(x.server.requests, 1); err != nil {
+		return err
+	}
 	if x.call, err = x.service.Route(x.r); err != nil {
 		return err
 	}
@@ -132,8 +136,8 @@ func (x *exchange) finish() {
 		}
 	}
 	x.server.inFlight.Add(-1)
-	if x.release != nil {
-		x.release()
+	for _, release := range x.release {
+		release()
 	}
 	x.logAccess()
 	if p != nil {
@@ -202,8 +206,9 @@ func hurry(w http.ResponseWriter, r *http.Request) {
 
 const (
 	unreadBody   = 2 * time.Second
-	largeBody    = 64 << 10 // above it, a body waits for memory
-	bodyGrace    = 30 * time.Second
+	smallBody    = 4 << 10  // above it, a body waits for memory
+	largeBody    = 64 << 10 // above it, no length is believed
+	memoryWait   = 30 * time.Second
 	slowestBytes = 32 << 10 // a second; slower bodies are given up
 )
 
@@ -220,12 +225,17 @@ func (x *exchange) readBody(ctx context.Context) ([]byte, error) {
 		size = limit
 	}
 	if size > largeBody {
+		if err := x.authorizeHead(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if size > smallBody {
 		if err := x.reserve(ctx, size); err != nil {
 			return nil, err
 		}
 	}
 	rc := http.NewResponseController(x.w)
-	deadline := time.Now().Add(bodyGrace + time.Duration(size/slowestBytes)*time.Second)
+	deadline := time.Now().Add(x.server.cfg.BodyGrace + time.Duration(size/slowestBytes)*time.Second)
 	_ = rc.SetReadDeadline(deadline) // not every connection has deadlines
 	body, err := readAll(x.r.Body, x.r.ContentLength, limit)
 	_ = rc.SetReadDeadline(time.Time{})
@@ -238,17 +248,40 @@ func (x *exchange) readBody(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
+// authorizeHead refuses before a large body is read what the head already tells to be denied.
+func (x *exchange) authorizeHead(ctx context.Context) error {
+	action, resources, known := x.call.HeadAccess(x.server.scope(x.principal))
+	if !known {
+		return nil
+	}
+	return x.server.cfg.Authorize(ctx, action, resources)
+}
+
+// reserve waits for the memory of a body.
 func (x *exchange) reserve(ctx context.Context, n int64) error {
-	n = min(n, x.server.cfg.BodyMemory)
 	// Bodies of invocations are held until their functions end, which may take long.
-	ctx, cancel := context.WithTimeout(ctx, bodyGrace)
+	ctx, cancel := context.WithTimeout(ctx, memoryWait)
 	defer cancel()
-	if err := x.server.bodies.Acquire(ctx, n); err != nil {
+	release, err := x.server.bodies.wait(ctx, x.payer(), n)
+	if err != nil {
 		return errBusy
 	}
-	x.release = func() { x.server.bodies.Release(n) }
+	x.release = append(x.release, release)
 	return nil
 }
+
+// hold takes a share at once, or refuses.
+func (x *exchange) hold(s *shares, n int64) error {
+	release, ok := s.try(x.payer(), n)
+	if !ok {
+		return errBusy
+	}
+	x.release = append(x.release, release)
+	return nil
+}
+
+// payer is who shares are counted for: sessions of a role are easily made, so they share one.
+func (x *exchange) payer() string { return cmp.Or(x.principal.RoleARN, x.principal.ARN) }
 
 // readAll reads r to its end, or one byte beyond limit. It trusts a length only so far: the
 // buffer grows with what has really come.

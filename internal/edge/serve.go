@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 3 * time.Minute
-	maxHeaderBytes    = 64 << 10 // Lambda's client context alone may be 3.5 KB, a session token 2 KB
+	idleTimeout    = 3 * time.Minute
+	maxHeaderBytes = 64 << 10 // Lambda's client context alone may be 3.5 KB, a session token 2 KB
 )
 
 // Serve answers requests on l until ctx ends, then gives those in flight DrainTimeout to finish.
@@ -25,7 +24,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	hs := &http.Server{
-		Handler: s, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: s, ReadHeaderTimeout: s.cfg.HeadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
@@ -37,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		case <-ended:
 		}
 	})
-	err := hs.Serve(l)
+	err := hs.Serve(&limited{Listener: l, most: int64(s.cfg.MaxConns)})
 	close(ended)
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil

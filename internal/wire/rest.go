@@ -58,6 +58,22 @@ func (restJSON) decode(c *Call, body []byte) error {
 	return nil
 }
 
+// head decodes what stands in the head of a request.
+func (restJSON) head(c *Call) (any, error) {
+	v := reflect.New(c.op.input)
+	d := restDecoder{call: c, unions: c.service.Unions}
+	p := planOf(c.op.in, c.op.input)
+	for i := range p.members {
+		switch p.members[i].in {
+		case inLabel, inQuery, inHeader:
+			if err := d.member(v.Elem(), &p.members[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v.Interface(), nil
+}
+
 type restDecoder struct {
 	call   *Call
 	unions UnionTable

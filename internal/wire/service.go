@@ -159,6 +159,20 @@ func (c *Call) Access(s Scope) (action string, resources []string) {
 	return c.op.action, c.op.Resources(s, c.input)
 }
 
+// HeadAccess is Access before the body was read, where the head names the resource: in the path.
+// The decoded call has the last word.
+func (c *Call) HeadAccess(s Scope) (action string, resources []string, known bool) {
+	rest, ok := c.service.Protocol.(restJSON)
+	if !ok || len(c.labels) == 0 || c.op.action == "" || isUnit(c.op.in) {
+		return "", nil, false
+	}
+	in, err := rest.head(c)
+	if err != nil {
+		return "", nil, false // Decode says what is wrong
+	}
+	return c.op.action, c.op.Resources(s, in), true
+}
+
 // Handle runs the handler and writes its answer. An error must be written by the service's
 // WriteError, unless the answer had begun.
 func (c *Call) Handle(ctx context.Context, w http.ResponseWriter) error {

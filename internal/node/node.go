@@ -35,6 +35,7 @@ type Options struct {
 type Node struct {
 	cfg      config.Config
 	log      *slog.Logger
+	opened   time.Time
 	dir      *statedir.Dir
 	listener net.Listener
 	engine   *engine
@@ -52,7 +53,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := doctor.Require(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: o.Config, log: o.Logger}
+	n := &Node{cfg: o.Config, log: o.Logger, opened: time.Now()}
 	defer func() {
 		if err != nil {
 			n.close()

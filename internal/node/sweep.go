@@ -13,28 +13,30 @@ const (
 	sweepOlder = time.Hour
 )
 
-// sweep removes packages and images that nothing needs any more.
+// sweep removes packages and images that nothing needs any more. What was put before this start
+// has all its references already: the first sweep leaves no orphans of requests that the end of
+// the last server cut short.
 func (n *Node) sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for {
+	for older := time.Since(n.opened); ; older = sweepOlder {
+		if err := n.sweepOnce(ctx, older); err != nil && ctx.Err() == nil {
+			n.log.Error("sweep", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if err := n.sweepOnce(ctx); err != nil && ctx.Err() == nil {
-			n.log.Error("sweep", "error", err)
-		}
 	}
 }
 
-func (n *Node) sweepOnce(ctx context.Context) error {
+func (n *Node) sweepOnce(ctx context.Context, older time.Duration) error {
 	used, err := n.region.functions.Uses()
 	if err != nil {
 		return err
 	}
-	packages, err := n.machine.code.Sweep(ctx, used, sweepOlder)
+	packages, err := n.machine.code.Sweep(ctx, used, older)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func (n *Node) sweepOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := n.engine.blobs.Sweep(ctx, func(d blob.Digest) bool { return used(d) || waiting[d] }, sweepOlder)
+	blobs, err := n.engine.blobs.Sweep(ctx, func(d blob.Digest) bool { return used(d) || waiting[d] }, older)
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,9 @@ func (d *Dir) load(account string) (err error) {
 	if err := d.checkFormat(); err != nil {
 		return err
 	}
+	if err := d.removeNew(); err != nil {
+		return err
+	}
 	if d.Instance, err = d.once("instance", newInstance); err != nil {
 		return err
 	}
@@ -157,10 +160,29 @@ func (d *Dir) once(name string, value func() (string, error)) (string, error) {
 	return v, d.Write(name, []byte(v+"\n"), Owner{UID: -1, GID: -1})
 }
 
+// newPrefix begins the names of files that Write has not finished.
+const newPrefix = ".new-"
+
+// removeNew removes what a server that was killed while it wrote left: keys may be in it.
+func (d *Dir) removeNew() error {
+	for _, dir := range []string{d.Path, filepath.Join(d.Path, "keys")} {
+		left, err := filepath.Glob(filepath.Join(dir, newPrefix+"*"))
+		if err != nil {
+			return err
+		}
+		for _, name := range left {
+			if err := os.Remove(name); err != nil {
+				return fmt.Errorf("remove a file that was not finished: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // Write replaces a file of the directory at once, 0600, durable when it returns.
 func (d *Dir) Write(name string, content []byte, owner Owner) error {
 	path := filepath.Join(d.Path, name)
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), newPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

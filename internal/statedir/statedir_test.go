@@ -83,3 +83,30 @@ func write(t *testing.T, dir, name, text string) {
 		t.Fatal(err)
 	}
 }
+
+// TestLeftovers: a write that was cut short leaves nothing behind the next start.
+func TestLeftovers(t *testing.T) {
+	path := t.TempDir()
+	d, err := Open(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left := []string{filepath.Join(path, ".new-123"), filepath.Join(path, "keys", ".new-456")}
+	for _, name := range left {
+		if err := os.WriteFile(name, []byte("half a key"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d, err = Open(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, name := range left {
+		if _, err := os.Stat(name); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+}

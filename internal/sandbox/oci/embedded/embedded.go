@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Name is the file name of the runtime.
@@ -105,8 +106,11 @@ func unpack(dir string, program []byte) (_ string, err error) {
 	return path, os.Rename(f.Name(), path)
 }
 
-// removeOthers removes the versions that earlier releases unpacked. Sandboxes that
-// still run one keep it until they end.
+// unpacking takes less than this.
+const unpacking = time.Minute
+
+// removeOthers removes the versions that earlier releases unpacked, and what an unpacking that was
+// cut short left. Sandboxes that still run one keep it until they end.
 func removeOthers(dir, path string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -117,6 +121,18 @@ func removeOthers(dir, path string) error {
 			if err := os.RemoveAll(old); err != nil {
 				return fmt.Errorf("remove old runtimes: %w", err)
 			}
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".runsc-*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if info, err := os.Stat(name); err != nil || time.Since(info.ModTime()) < unpacking {
+			continue // gone, or another server's that is at it
+		}
+		if err := os.Remove(name); err != nil {
+			return fmt.Errorf("remove half a runtime: %w", err)
 		}
 	}
 	return nil

@@ -70,7 +70,7 @@ func meaning(raw []byte) (string, error) {
 		fmt.Fprintf(&b, "%q %q\n", k, values)
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Header)) {
-		if k == "Authorization" || strings.HasPrefix(k, "X-Amz-") || k == "Content-Length" {
+		if k == "Authorization" || strings.HasPrefix(k, "X-Amz-") || k == "Content-Length" && r.ContentLength > 0 {
 			var values []string
 			for _, v := range r.Header[k] {
 				values = append(values, strings.Join(strings.FieldsFunc(v, func(c rune) bool {

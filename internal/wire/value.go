@@ -96,9 +96,12 @@ func (u UnionTable) decodeUnion(dst reflect.Value, s *smithy.Schema, src any) er
 		if v == nil || name == "__type" {
 			continue
 		}
-		arm, ok := u[s.TargetID().Name][export(name)]
-		ms := s.Member(name)
-		if !ok || ms == nil || !dst.IsNil() {
+		ms := s.Member(name) // of a name that may be empty, too
+		var arm reflect.Type
+		if ms != nil {
+			arm = u[s.TargetID().Name][export(name)]
+		}
+		if arm == nil || !dst.IsNil() {
 			return &SerializationError{Member: s.MemberName(), Message: "Unexpected member " + name + " in union"}
 		}
 		p := reflect.New(arm)

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -219,4 +220,42 @@ func TestConnectionsPerSandboxAreBounded(t *testing.T) {
 	again, err := l.Accept()
 	must(t, err)
 	again.Close()
+}
+
+// A sandbox that is killed leaves no connection at the agent: it cannot say that it is gone.
+func TestDetachClosesConnections(t *testing.T) {
+	needRoot(t)
+	n := open(t, Config{})
+	attach(t, n, "a")
+	attach(t, n, "b")
+	l, err := n.Listen(9001)
+	must(t, err)
+	defer l.Close()
+	accept := func(id string) net.Conn {
+		c, err := n.Dial(t.Context(), id, "tcp", netip.AddrPortFrom(Agent, 9001).String())
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		served, err := l.Accept()
+		must(t, err)
+		t.Cleanup(func() { served.Close() })
+		must(t, served.SetReadDeadline(time.Now().Add(5*time.Second)))
+		return served
+	}
+	of, other := accept("a"), accept("b")
+	// One more is in the kernel's queue when the sandbox goes.
+	waiting, err := n.Dial(t.Context(), "a", "tcp", netip.AddrPortFrom(Agent, 9001).String())
+	must(t, err)
+	defer waiting.Close()
+	must(t, n.Detach(t.Context(), "a"))
+	if _, err := of.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the connection of a sandbox that is gone: %v", err)
+	}
+	last := accept("b") // and not what waited
+	if got, want := last.RemoteAddr().(*net.TCPAddr).IP, other.RemoteAddr().(*net.TCPAddr).IP; !got.Equal(want) {
+		t.Errorf("accepted a connection of %s, which is gone; want %s", got, want)
+	}
+	must(t, other.SetReadDeadline(time.Now().Add(-time.Second)))
+	if _, err := other.Read(make([]byte, 1)); !os.IsTimeout(err) {
+		t.Errorf("the connection of another sandbox: %v", err)
+	}
 }

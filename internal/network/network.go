@@ -102,6 +102,8 @@ type Network struct {
 	free  pool
 	boxes map[string]*box // by sandbox id; a nil box is being made
 
+	visitors visitors
+
 	rulesMu sync.Mutex // one change of the rules at a time
 	rules   *nodeRules
 }
@@ -121,6 +123,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	n := &Network{
 		instance: cfg.Instance, logger: cfg.Logger, now: cfg.Now,
 		free: pool{size: addresses}, boxes: map[string]*box{},
+		visitors: visitors{gone: map[netip.Addr]bool{}, conns: map[netip.Addr]map[*conn]struct{}{}},
 	}
 	if n.logger == nil {
 		n.logger = slog.New(slog.DiscardHandler)
@@ -207,7 +210,7 @@ func (n *Network) Listen(port int) (net.Listener, error) {
 	if n.closed {
 		return nil, fmt.Errorf("listen on port %d of the agent: %w", port, ErrClosed)
 	}
-	l := &listener{max: connectionsPerBox, open: map[netip.Addr]int{}}
+	l := &listener{max: connectionsPerBox, visitors: &n.visitors, open: map[netip.Addr]int{}}
 	err := inside(n.host, n.ns, func() (err error) {
 		config := net.ListenConfig{KeepAlive: -1}
 		l.Listener, err = config.Listen(context.Background(), "tcp4", netip.AddrPortFrom(Agent, uint16(port)).String())
@@ -264,6 +267,7 @@ func (n *Network) reserve(id string) (netip.Addr, error) {
 		return netip.Addr{}, ErrNoAddress
 	}
 	n.boxes[id] = nil
+	n.visitors.welcome(addr)
 	return addr, nil
 }
 
@@ -312,7 +316,8 @@ func (n *Network) changeRules(fn func(*nodeRules) error) error {
 	return fn(n.rules)
 }
 
-// Detach removes the network of sandbox id and rests its address. Detaching a sandbox that is
+// Detach removes the network of sandbox id, closes its connections to the agent and rests its
+// address. Detaching a sandbox that is
 // not attached does nothing.
 func (n *Network) Detach(ctx context.Context, id string) error {
 	n.open.RLock()
@@ -330,6 +335,7 @@ func (n *Network) Detach(ctx context.Context, id string) error {
 		return nil
 	}
 	err := n.removeBox(b)
+	n.visitors.drop(b.Addr)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {

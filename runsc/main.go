@@ -65,6 +65,11 @@ func prepare() error {
 		os.Args = args
 		return nil
 	}
+	if slices.ContainsFunc(os.Args, starts) {
+		if err := expose(); err != nil {
+			return err
+		}
+	}
 	widenFiles()
 	args, err := place(os.Args)
 	if err != nil {

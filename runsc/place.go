@@ -27,6 +27,22 @@ func place(args []string) ([]string, error) {
 	return append(args[:1:1], args[2:]...), nil
 }
 
+// oomScore is that of the OCI specification the caller writes. gVisor gives it to the sandbox
+// process once that has started; the stubs that the process has forked by then would keep the
+// score of the caller, which protects itself from the kernel's OOM killer.
+const oomScore = "500"
+
+// starts tells the commands that start a sandbox. Others run in one, where there is no /proc.
+func starts(arg string) bool { return arg == "run" || arg == "create" || arg == "restore" }
+
+// expose makes this process, and all that it starts, a better victim of the OOM killer.
+func expose() error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0); err != nil {
+		return fmt.Errorf("set OOM score: %w", err)
+	}
+	return nil
+}
+
 // join moves all threads, each by itself: a thread that moves itself needs no lock,
 // while moving the process as a whole may wait 13 ms for every CPU (RCU). A build with
 // cgo cannot make all threads do something, and moves the process.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
@@ -18,7 +19,8 @@ gVisor sandboxes below. No configuration is needed; everything is kept in the st
 
 The first start makes an account and a root access key. Use them by the two lines that it
 prints, or by copying STATE/credentials into your own files. Ctrl-C or SIGTERM lets
-invocations in flight finish (--drain) and stops; the next start brings everything back.
+invocations in flight finish (--drain) and stops; a second one ends it at once. The next start
+brings everything back.
 
 Every flag may also be set by the environment variable in brackets or, under its own name,
 in the YAML file that --config names. Flags win over the environment, that over the file.`,
@@ -50,6 +52,7 @@ func serve(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	context.AfterFunc(c.Context(), func() { fmt.Fprintln(c.ErrOrStderr(), "stopping; once more ends it at once") })
 	out := c.OutOrStdout()
 	return n.Run(c.Context(), func(url string) {
 		fmt.Fprintf(out, "export AWS_CONFIG_FILE=%s AWS_SHARED_CREDENTIALS_FILE=%s\n",

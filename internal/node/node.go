@@ -35,6 +35,7 @@ type Options struct {
 type Node struct {
 	cfg      config.Config
 	log      *slog.Logger
+	heap     int64 // bound of the server's own memory
 	opened   time.Time
 	dir      *statedir.Dir
 	listener net.Listener
@@ -53,7 +54,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := doctor.Require(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: o.Config, log: o.Logger, opened: time.Now()}
+	n := &Node{cfg: o.Config, log: o.Logger, opened: time.Now(), heap: protect(o.Logger)}
 	defer func() {
 		if err != nil {
 			n.close()

@@ -38,6 +38,9 @@ type region struct {
 	bundles     *bundles
 }
 
+// maxBodies is the memory of requests' bodies on hosts that have it.
+const maxBodies = 512 << 20
+
 // maxLogs is the disk budget of log events unless the operator sets one; on small disks it is a
 // tenth of them.
 const maxLogs = 10 << 30
@@ -115,6 +118,7 @@ func (r *region) edge(n *Node) (*edge.Server, error) {
 		Authenticate: r.iam.Authenticate, Authorize: r.iam.Authorize,
 		Handlers:     map[string]http.Handler{"/_lambent/code/": functions.CodeHandler()},
 		Ready:        n.engine.kv.Fresh,
+		BodyMemory:   min(n.heap/2, maxBodies),
 		DrainTimeout: n.cfg.Drain,
 		Logger:       n.log,
 	})

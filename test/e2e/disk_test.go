@@ -73,20 +73,6 @@ func fillTo(t *testing.T, dir string, free int64) {
 	}
 }
 
-// eventually waits until a condition of the server's is seen from outside.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick, end := time.NewTicker(100*time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
-}
-
 // diskRegion is a region on a small disk, with what its clients try again and again.
 type diskRegion struct {
 	*region
@@ -176,7 +162,7 @@ func TestDiskFull(t *testing.T) {
 	full := func() bool { return r.refusals(zip)["PutLogEvents ServiceUnavailableException"] != nil }
 
 	fillTo(t, dir, 200*mib)
-	eventually(t, "full", full)
+	waitFor(t, 20*time.Second, "full", full)
 	r.wantRefused(t, zip)
 	r.works(t, "f")
 	r.works(t, "cold1")
@@ -185,14 +171,14 @@ func TestDiskFull(t *testing.T) {
 	}
 
 	fillTo(t, dir, 20*mib)
-	eventually(t, "reserve", func() bool { return freeBytes(t, dir) > 100*mib })
+	waitFor(t, 20*time.Second, "reserve", func() bool { return freeBytes(t, dir) > 100*mib })
 	r.wantRefused(t, zip)
 	r.works(t, "f")
 	r.works(t, "cold2")
 
 	// Nothing at all: not even small writes are tried, of which the engine would die.
 	fillTo(t, dir, 0)
-	eventually(t, "nothing is left", func() bool {
+	waitFor(t, 20*time.Second, "nothing is left", func() bool {
 		_, err := r.lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("other"), Description: aws.String("x")})
 		var api smithy.APIError
 		return errors.As(err, &api) && api.ErrorCode() == "ServiceException" && strings.Contains(api.ErrorMessage(), "disk is full")
@@ -209,7 +195,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "somebody-else")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "room", func() bool { return !full() })
+	waitFor(t, 20*time.Second, "room", func() bool { return !full() })
 	for call, err := range r.refusals(zip) {
 		if err != nil {
 			t.Errorf("with room again: %s: %v", call, err)

@@ -65,7 +65,7 @@ const (
 )
 
 // oomScore makes the kernel prefer a sandbox to any other process of the host when
-// the host is out of memory.
+// the host is out of memory. lambent-runsc has it from its first moment (runsc/place.go).
 const oomScore = 500
 
 // minCPUs: with one CPU, programs drop locks that a sandbox of several threads needs.

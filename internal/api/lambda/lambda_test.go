@@ -360,6 +360,7 @@ func TestRefusals(t *testing.T) {
 		{"Architectures", `["arm64"]`, "arm64"},
 		{"Environment", `{"Variables":{"AWS_REGION":"x","_HANDLER2":"y"}}`, "environment.variables"},
 		{"Environment", `{"Variables":{"AWS_REGION":"x","MINE":"y"}}`, "AWS_REGION"},
+		{"Environment", `{"Variables":{"MINE":"a\u0000b"}}`, "MINE contains a null character"},
 		{"Runtime", `"dotnet8"`, "lambent runtimes build dotnet8"},
 		{"MemorySize", `20000`, "MemorySize"},
 		{"MemorySize", `127`, "memorySize"},

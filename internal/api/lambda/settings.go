@@ -184,6 +184,12 @@ func checkEnvironment(v map[string]string) error {
 	if len(used) > 0 {
 		return invalid("Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: %s", strings.Join(used, ", "))
 	}
+	for _, k := range sortedKeys(v) {
+		// No process can have one. AWS's own wording was not recorded.
+		if strings.ContainsRune(v[k], 0) {
+			return invalid("Lambda was unable to configure your environment variables because the value of the environment variable %s contains a null character.", k)
+		}
+	}
 	if text := measured(v); len(text) > maxVariables {
 		return invalid("Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: %s", text)
 	}

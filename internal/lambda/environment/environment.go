@@ -280,8 +280,8 @@ func (e *Environment) current() *boot {
 	return e.boot
 }
 
-// Stop kills the environment and removes every trace of it. Idempotent; a later call waits for
-// the first.
+// Stop kills the environment and removes every trace of it, within teardown; an error says what
+// is left then. Idempotent; a later call waits for the first.
 func (e *Environment) Stop(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardown)
 	defer cancel()
@@ -290,12 +290,27 @@ func (e *Environment) Stop(ctx context.Context) (err error) {
 		if b := e.current(); b != nil {
 			err = b.remove(ctx)
 		}
-		e.tasks.Wait()
+		if late := e.wait(ctx); late != nil {
+			err = errors.Join(err, late)
+			return // whatever still runs may need its images
+		}
 		if e.bundle.Release != nil {
 			e.bundle.Release()
 		}
 	})
 	return err
+}
+
+// wait waits for what the environment still does: it reads output until the sandbox has closed it.
+func (e *Environment) wait(ctx context.Context) error {
+	done := make(chan struct{})
+	lifecycle.Go("environment end", func() { e.tasks.Wait(); close(done) }) // ends with the tasks, late or not
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the end of environment %s: %w", e.id, ctx.Err())
+	}
 }
 
 // die marks the environment dead.

@@ -121,8 +121,7 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w: %s", b.rt.flavor.Name, err, inv.output())
 	}
-	// It has the code's variables, credentials among them; nobody reads it again.
-	if err := os.Remove(filepath.Join(b.dir, configFile)); err != nil {
+	if err := b.forget(); err != nil {
 		return err
 	}
 	raw, err := os.ReadFile(filepath.Join(b.dir, pidFile))
@@ -140,5 +139,28 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	b.process = os.NewFile(uintptr(fd), "pidfd")
 	b.rt.watchers.Go("sandbox", b.watch)
+	return nil
+}
+
+// forget removes what has the code's variables, credentials among them: the configuration, and
+// the copy of it in the runtime's own state. Nobody reads them again: whatever comes is done by
+// control groups and signals. They were not synced, so most never were on the disk.
+func (b *box) forget() error {
+	if err := os.Remove(filepath.Join(b.dir, configFile)); err != nil {
+		return err
+	}
+	dir := filepath.Join(b.dir, stateDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".state" {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
 	return nil
 }

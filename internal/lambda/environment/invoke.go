@@ -27,7 +27,7 @@ type verdict struct {
 // ctx's error if it ended before that; once the runtime has the event, the end of ctx is
 // ignored: the invocation goes on to its own end, as on AWS when a client hangs up.
 func (e *Environment) Invoke(ctx context.Context, inv function.Invocation) (function.Result, error) {
-	b, cold, thawed, err := e.enter(ctx)
+	b, cold, err := e.enter(ctx)
 	if err != nil {
 		return function.Result{}, err
 	}
@@ -35,19 +35,18 @@ func (e *Environment) Invoke(ctx context.Context, inv function.Invocation) (func
 	if b == nil {
 		return e.invokeWithInit(ctx, inv)
 	}
-	return e.hand(ctx, b, inv, handing{limit: e.limit(), cold: cold, thawed: thawed})
+	return e.hand(ctx, b, inv, handing{limit: e.limit(), cold: cold})
 }
 
 // handing says under which circumstances an event is handed over.
 type handing struct {
-	limit  time.Duration // what is left of the function's time
-	began  time.Time     // when the invocation began, if initialisation was part of it
-	cold   bool          // the environment has run nothing before
-	thawed bool          // it was frozen until now
+	limit time.Duration // what is left of the function's time
+	began time.Time     // when the invocation began, if initialisation was part of it
+	cold  bool          // the environment has run nothing before
 }
 
 // enter makes the environment busy, thawed if it was frozen. The first to enter is cold.
-func (e *Environment) enter(ctx context.Context) (b *boot, cold, thawed bool, err error) {
+func (e *Environment) enter(ctx context.Context) (b *boot, cold bool, err error) {
 	e.freezing.Lock()
 	defer e.freezing.Unlock()
 	e.mu.Lock()
@@ -57,17 +56,17 @@ func (e *Environment) enter(ctx context.Context) (b *boot, cold, thawed bool, er
 	e.mu.Unlock()
 	if gone {
 		e.die()
-		return nil, false, false, ErrGone
+		return nil, false, ErrGone
 	}
 	if e.frozen {
 		if err := b.workload.Thaw(context.WithoutCancel(ctx)); err != nil {
 			e.die()
 			e.log.Warn("frozen sandbox does not thaw", "error", err)
-			return nil, false, false, ErrGone
+			return nil, false, ErrGone
 		}
-		e.frozen, thawed = false, true
+		e.frozen = false
 	}
-	return b, cold, thawed, nil
+	return b, cold, nil
 }
 
 // leave ends what enter began. A sandbox that has ended meanwhile is a dead environment.
@@ -135,8 +134,8 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 	v := e.awaitAnswer(background, b, x)
 	settle()
 	x.Announce() // a runtime that died at once may be ahead of its START line
-	if v.failure.status == statusError && h.thawed && x.Unreceived() {
-		// It was killed while it was frozen, which shows only now. A network stack that lives
+	if v.failure.status == statusError && x.Unreceived() {
+		// It was killed while it idled, which shows only now. A network stack that lives
 		// acknowledges before its code can read, so nothing has seen this event.
 		e.die()
 		return function.Result{}, ErrGone

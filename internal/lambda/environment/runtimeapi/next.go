@@ -2,7 +2,6 @@ package runtimeapi
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"syscall"
@@ -39,6 +38,8 @@ func serveNext(s *Session, w http.ResponseWriter, r *http.Request) {
 	set("Content-Length", strconv.Itoa(len(x.event.Payload)))
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(x.event.Payload)
+	_ = http.NewResponseController(w).Flush() // it is in the kernel's hands, or never will be
+	x.sent()
 }
 
 // unacknowledged returns a probe of how many written bytes the peer has not acknowledged; nil
@@ -48,7 +49,7 @@ func unacknowledged(r *http.Request) func() int {
 	if c == nil {
 		return nil
 	}
-	t, ok := c.Conn.(*net.TCPConn)
+	t, ok := c.Conn.(syscall.Conn) // a TCP connection, or what a listener has wrapped it in
 	if !ok {
 		return nil
 	}

@@ -453,7 +453,8 @@ func TestWithdrawAndWaitIdle(t *testing.T) {
 
 // TestUnreceived: an event counts as seen unless the sandbox's network stack never took it.
 func TestUnreceived(t *testing.T) {
-	x := &Exchange{delivered: make(chan struct{})}
+	x := &Exchange{delivered: make(chan struct{}), written: make(chan struct{})}
+	x.sent()
 	if !x.Unreceived() {
 		t.Error("an event that was not handed out was received")
 	}

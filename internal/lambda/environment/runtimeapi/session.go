@@ -91,6 +91,8 @@ type Exchange struct {
 	answer    Answer
 	outq      func() int // bytes of the event that the sandbox has not acknowledged
 	once      sync.Once  // for Event.Handed
+	written   chan struct{}
+	writeOnce sync.Once
 }
 
 // NewSession returns the session of a runtime that has just been started.
@@ -161,7 +163,7 @@ func (s *Session) Offer(ev Event) (*Exchange, error) {
 	if s.offered != nil || s.state == running || s.state == response || s.state == errorResponse {
 		panic("runtimeapi: event offered to a busy session")
 	}
-	x := &Exchange{event: ev, delivered: make(chan struct{}), answered: make(chan struct{})}
+	x := &Exchange{event: ev, delivered: make(chan struct{}), answered: make(chan struct{}), written: make(chan struct{})}
 	s.offered = x
 	s.changeLocked()
 	return x, nil
@@ -216,15 +218,28 @@ func (x *Exchange) Handed() time.Time { return x.handed }
 // Deadline is when the invocation ends; valid once Delivered is closed.
 func (x *Exchange) Deadline() time.Time { return x.deadline }
 
+// writeTimeout is how long Unreceived waits for an event to be written to the connection.
+const writeTimeout = 100 * time.Millisecond
+
+// sent says that the event has been written to the connection.
+func (x *Exchange) sent() { x.writeOnce.Do(func() { close(x.written) }) }
+
 // Unreceived reports whether part of a delivered event never arrived in the sandbox: its
 // network stack was dead before, so no code has seen the event and it may be given to another.
+// It is for after the sandbox's end.
 func (x *Exchange) Unreceived() bool {
 	select {
 	case <-x.delivered:
-		return x.outq != nil && x.outq() > 0
 	default:
 		return true
 	}
+	t := time.NewTimer(writeTimeout)
+	defer t.Stop()
+	select {
+	case <-x.written:
+	case <-t.C: // a large event, of which the kernel takes no more
+	}
+	return x.outq != nil && x.outq() > 0
 }
 
 func (s *Session) isClosed() bool {

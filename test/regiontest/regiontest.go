@@ -60,6 +60,7 @@ type Region struct {
 type server struct {
 	cmd    *exec.Cmd // nil when it is down
 	exit   chan error
+	log    *bytes.Buffer
 	flags  []string    // of the last start
 	killed bool        // it went down without its own clearing up
 	base   leak.Counts // what it had when it was ready
@@ -134,15 +135,18 @@ func (r *Region) launch(flags []string) (ready <-chan string, log *bytes.Buffer)
 	cmd.Stderr = log
 	r.t.Cleanup(func() {
 		if r.t.Failed() {
-			s := log.String()
-			r.t.Logf("the server's log:\n%s", s[max(0, len(s)-logTail):])
+			s, tail := log.String(), logTail
+			if r.log != log {
+				tail /= 10 // a later start says more
+			}
+			r.t.Logf("the server's log:\n%s", s[max(0, len(s)-tail):])
 		}
 	})
 	r.t.Cleanup(func() { r.Stop(syscall.SIGTERM) })
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.cmd, r.exit, r.flags, r.killed = cmd, make(chan error, 1), flags, false
+	r.cmd, r.exit, r.log, r.flags, r.killed = cmd, make(chan error, 1), log, flags, false
 	urls := make(chan string, 1)
 	exit := r.exit
 	lifecycle.Go("server under test", func() {

@@ -17,6 +17,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,6 +66,11 @@ type Store struct {
 	// mu makes "the blob is there, so keep it" and "the blob is old, so remove it" exclude each
 	// other: Put holds it shared while it refreshes or renames, Sweep alone while it removes.
 	mu sync.RWMutex
+
+	// young are the blobs that this process put, and when by its monotonic clock: a wall clock
+	// that is set forward makes files look old whose references are about to be written.
+	youngMu sync.Mutex
+	young   map[Digest]time.Time
 }
 
 // Open opens the store in dir, which is made if it is missing, and removes what interrupted
@@ -82,7 +88,7 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("open blobs: %w", err)
 		}
 	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, young: map[Digest]time.Time{}}, nil
 }
 
 // Put stores what r yields and returns its digest and size once both are durable. Putting a blob
@@ -104,6 +110,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (d Digest, size int64, err
 		return "", 0, fmt.Errorf("put blob: %w", err)
 	}
 	d = Digest(hex.EncodeToString(h.Sum(nil)))
+	s.remember(d)
 	if s.refresh(d, size) {
 		os.Remove(tmp.Name())
 		return d, size, nil
@@ -115,6 +122,28 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (d Digest, size int64, err
 		return "", 0, fmt.Errorf("put blob %s: %w", d, err)
 	}
 	return d, size, nil
+}
+
+// remember notes that a blob is being put.
+func (s *Store) remember(d Digest) {
+	s.youngMu.Lock()
+	defer s.youngMu.Unlock()
+	s.young[d] = time.Now()
+}
+
+// isYoung tells whether this process put a blob less than olderThan ago.
+func (s *Store) isYoung(d Digest, olderThan time.Duration) bool {
+	s.youngMu.Lock()
+	defer s.youngMu.Unlock()
+	at, known := s.young[d]
+	return known && time.Since(at) < olderThan
+}
+
+// prune forgets the blobs that are young no longer.
+func (s *Store) prune(olderThan time.Duration) {
+	s.youngMu.Lock()
+	defer s.youngMu.Unlock()
+	maps.DeleteFunc(s.young, func(_ Digest, at time.Time) bool { return time.Since(at) >= olderThan })
 }
 
 // refresh reports whether the blob is there already, and makes it young if so.
@@ -233,6 +262,7 @@ func (s *Store) Sweep(ctx context.Context, keep func(Digest) bool, olderThan tim
 	if err != nil {
 		return 0, fmt.Errorf("sweep blobs: %w", err)
 	}
+	s.prune(olderThan)
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return removed, fmt.Errorf("sweep blobs: %w", err)
@@ -241,7 +271,7 @@ func (s *Store) Sweep(ctx context.Context, keep func(Digest) bool, olderThan tim
 		if !d.Valid() || keep(d) {
 			continue
 		}
-		gone, err := s.removeOlder(name, before)
+		gone, err := s.removeOlder(name, d, before, olderThan)
 		if err != nil {
 			return removed, fmt.Errorf("sweep blobs: %w", err)
 		}
@@ -253,7 +283,7 @@ func (s *Store) Sweep(ctx context.Context, keep func(Digest) bool, olderThan tim
 }
 
 // removeOlder removes a file unless it was refreshed since before.
-func (s *Store) removeOlder(name string, before time.Time) (bool, error) {
+func (s *Store) removeOlder(name string, d Digest, before time.Time, olderThan time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info, err := os.Stat(name)
@@ -263,7 +293,7 @@ func (s *Store) removeOlder(name string, before time.Time) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if info.ModTime().After(before) {
+	if info.ModTime().After(before) || s.isYoung(d, olderThan) {
 		return false, nil
 	}
 	return true, os.Remove(name)

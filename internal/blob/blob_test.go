@@ -131,7 +131,8 @@ func TestCorrupt(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
-	s := open(t, t.TempDir())
+	dir := t.TempDir()
+	s := open(t, dir)
 	kept, old, young, again := put(t, s, "kept"), put(t, s, "old"), put(t, s, "young"), put(t, s, "again")
 	hourAgo := time.Now().Add(-time.Hour)
 	for _, d := range []blob.Digest{kept, old, again} {
@@ -139,6 +140,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s = open(t, dir)   // an hour later
 	put(t, s, "again") // makes it young
 	n, err := s.Sweep(t.Context(), func(d blob.Digest) bool { return d == kept }, time.Minute)
 	if err != nil || n != 1 {
@@ -148,6 +150,22 @@ func TestSweep(t *testing.T) {
 		if s.Has(d) != want {
 			t.Errorf("%s is there: %v, want %v", d, s.Has(d), want)
 		}
+	}
+}
+
+// TestClockSetForward: what was put a moment ago is young although the clock says otherwise.
+func TestClockSetForward(t *testing.T) {
+	s := open(t, t.TempDir())
+	d := put(t, s, "x")
+	hourAgo := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(s.Path(d), hourAgo, hourAgo); err != nil { // an hour forward looks the same
+		t.Fatal(err)
+	}
+	if n, err := s.Sweep(t.Context(), func(blob.Digest) bool { return false }, time.Minute); n != 0 || err != nil {
+		t.Errorf("Sweep: %d, %v", n, err)
+	}
+	if n, err := s.Sweep(t.Context(), func(blob.Digest) bool { return false }, 0); n != 1 || err != nil {
+		t.Errorf("Sweep of what is old: %d, %v", n, err)
 	}
 }
 

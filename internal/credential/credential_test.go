@@ -144,6 +144,25 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// TestClockJumps: an hour in either direction takes from a session or adds to it that hour and no
+// more; one that was issued by a clock ahead is good when the clock is set right.
+func TestClockJumps(t *testing.T) {
+	s, now := open(t, kvtest.Open(t), 1)
+	session, err := s.Session(account, "role", "AROAX", "name", 12*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := now.Time
+	for at, want := range map[time.Duration]error{
+		-time.Hour: nil, time.Hour: nil, 12*time.Hour - time.Second: nil, 12 * time.Hour: credential.ErrExpired,
+	} {
+		now.Time = start.Add(at)
+		if _, err := s.Lookup(t.Context(), session.AccessKeyID, session.Token); !errors.Is(err, want) {
+			t.Errorf("the clock at %s: %v, want %v", at, err, want)
+		}
+	}
+}
+
 func TestTokensOfOtherRegions(t *testing.T) {
 	one, _ := open(t, kvtest.Open(t), 1)
 	two, _ := open(t, kvtest.Open(t), 2)

@@ -90,7 +90,7 @@ func (d *Delivery) Ack(ctx context.Context) error {
 // returns nil.
 func (d *Delivery) Nak(ctx context.Context, due time.Time) error {
 	head := d.head
-	head.Due, head.Attempts = due.UnixNano(), head.Attempts+1
+	head.Due, head.Attempts, head.Written = due.UnixNano(), head.Attempts+1, d.q.cfg.Now().UnixNano()
 	value, err := encode(head, d.body)
 	if err == nil {
 		err = d.write(ctx, clientv3.OpPut(d.item.key, string(value)), len(value))

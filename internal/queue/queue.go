@@ -10,7 +10,9 @@
 //
 // Delivery is fair over groups: those with due messages take turns, each giving its earliest, so
 // that a burst of one delays no other by more than one message per turn. Due times are wall clock,
-// read again every second at least, so a clock that is set moves what waits for it.
+// read again every second at least, so a clock that is set moves what waits for it. Only what was
+// to wait for a quarter of an hour or less, such as a retry, waits no longer than that again when
+// the clock is set back.
 //
 // Concurrent publishes, acks and naks share transactions: one is begun at once when none is under
 // way, and what arrives meanwhile goes with the next. Everything is safe for concurrent use.
@@ -180,7 +182,7 @@ func (q *Queue) record(ctx context.Context, m Message) (key string, value []byte
 	if m.Due.IsZero() {
 		m.Due = m.Published
 	}
-	h := header{ID: m.ID, Account: m.Account, Group: m.Group, Due: m.Due.UnixNano(), Attempts: m.Attempts, Published: m.Published.UnixNano()}
+	h := header{ID: m.ID, Account: m.Account, Group: m.Group, Due: m.Due.UnixNano(), Attempts: m.Attempts, Published: m.Published.UnixNano(), Written: q.cfg.Now().UnixNano()}
 	if h.Blob, m.Body, err = q.body(ctx, m.Body); err != nil {
 		return "", nil, err
 	}

@@ -267,6 +267,46 @@ func TestBodies(t *testing.T) {
 	b.nothing(t)
 }
 
+// TestClockSetBack: what was published a moment ago, or is to be tried again in a minute, does not
+// wait for the hour by which the clock was set back; what is due at a time of the day does.
+func TestClockSetBack(t *testing.T) {
+	b := start(t, nil)
+	must(t, b.Publish(t.Context(), queue.Message{ID: "retry", Account: "1", Group: "retry"}))
+	must(t, b.claim(t).Nak(t.Context(), b.clock.Now().Add(time.Minute)))
+	must(t, b.Publish(t.Context(), queue.Message{ID: "later", Account: "1", Group: "later", Due: b.clock.Now().Add(2 * time.Hour)}))
+	b.clock.add(-time.Hour)
+	b.Tick()
+	b.nothing(t)
+	b.clock.add(time.Minute)
+	b.Tick()
+	must(t, b.claim(t).Nak(t.Context(), b.clock.Now().Add(time.Minute)))
+
+	// The same across a start: the records know.
+	must(t, b.Publish(t.Context(), queue.Message{ID: "now", Account: "1", Group: "now"}))
+	b.stop()
+	b.clock.add(-time.Hour)
+	clock := b.clock
+	b = startOn(t, b.store, b.client, func(c *queue.Config) { c.Now = clock.Now })
+	b.clock = clock
+	d := b.claim(t)
+	if d.ID != "now" {
+		t.Errorf("delivered %s", d.ID)
+	}
+	must(t, d.Ack(t.Context()))
+	b.nothing(t)
+	b.clock.add(time.Minute)
+	b.Tick()
+	if d := b.claim(t); d.ID != "retry" {
+		t.Errorf("delivered %s", d.ID)
+	}
+	b.nothing(t)
+	b.clock.add(4 * time.Hour)
+	b.Tick()
+	if d := b.claim(t); d.ID != "later" {
+		t.Errorf("delivered %s", d.ID)
+	}
+}
+
 func TestInline(t *testing.T) {
 	full := false
 	b := start(t, func(c *queue.Config) { c.Full = func() bool { return full } })

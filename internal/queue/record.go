@@ -22,6 +22,7 @@ type header struct {
 	Due       int64       `json:"d"` // Unix nanoseconds
 	Attempts  int         `json:"n,omitempty"`
 	Published int64       `json:"p"` // Unix nanoseconds
+	Written   int64       `json:"w"` // the same, of this record: what Due was reckoned from
 	Blob      blob.Digest `json:"b,omitempty"`
 }
 

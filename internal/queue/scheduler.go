@@ -22,6 +22,17 @@ type scheduler struct {
 	turns    list.List         // the same, in the order of their turns
 	claimers list.List         // of chan *item: claims that wait
 	claimed  int
+	last     int64 // what the clock said last, Unix nanoseconds
+}
+
+// soon is the longest delay that is meant as one: a longer one leads to a time of the day.
+const soon = int64(15 * time.Minute)
+
+// hold keeps what is due soon from waiting longer than it was to when the clock was set back.
+func (it *item) hold(now time.Time) {
+	if delay := max(it.due-it.from, 0); it.from != 0 && now.UnixNano() < it.from && delay <= soon {
+		it.due, it.from = min(it.due, now.UnixNano()+delay), now.UnixNano()
+	}
 }
 
 // item is one message, by what delivering it needs. Its place is one of: future, its group's
@@ -33,6 +44,7 @@ type item struct {
 	fence     int64 // the owner's, when it was loaded
 	rev       int64 // of the record
 	due       int64 // Unix nanoseconds
+	from      int64 // when due was reckoned, by the clock of then; zero if that is not known
 	published int64
 
 	heap    *dueHeap // where it waits; nil while it is claimed
@@ -68,6 +80,7 @@ func (s *scheduler) put(it *item, now time.Time) {
 
 // place has an item wait for its time or for its group's turn.
 func (s *scheduler) place(it *item, now time.Time) {
+	it.hold(now)
 	if it.due > now.UnixNano() {
 		s.future.push(it)
 		if s.future[0] == it {
@@ -144,6 +157,13 @@ func (s *scheduler) retain(shard int, keep map[string]bool) {
 func (s *scheduler) advance(now time.Time) (next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now.UnixNano() < s.last {
+		for _, it := range s.future {
+			it.hold(now)
+		}
+		heap.Init(&s.future)
+	}
+	s.last = now.UnixNano()
 	for len(s.future) > 0 && s.future[0].due <= now.UnixNano() {
 		it := s.future[0]
 		s.future.remove(it)

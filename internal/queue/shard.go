@@ -207,7 +207,7 @@ func (q *Queue) parse(kv *mvccpb.KeyValue) (header, bool) {
 func (q *Queue) put(shard int, fence int64, key string, rev int64, h header) {
 	q.sched.put(&item{
 		key: key, group: h.Account + "/" + h.Group, shard: shard, fence: fence, rev: rev,
-		due: h.Due, published: h.Published,
+		due: h.Due, from: h.Written, published: h.Published,
 	}, q.cfg.Now())
 }
 

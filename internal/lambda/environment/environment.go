@@ -143,7 +143,8 @@ type Environment struct {
 	initTook time.Duration // of the init phase, successful or not
 	resident atomic.Int64  // last measured memory
 	maxUsed  atomic.Int64  // highest measured memory
-	sampled  atomic.Int64  // when, unix nanoseconds
+	started  time.Time     // what sampled counts from, by the monotonic clock
+	sampled  atomic.Int64  // when it was measured, in nanoseconds; negative before the first time
 
 	stopped sync.Once
 	tasks   lifecycle.Tasks
@@ -171,7 +172,8 @@ func Start(ctx context.Context, cfg Config, spec Spec) (e *Environment, err erro
 	cfg.LogRate = cmp.Or(cfg.LogRate, 4<<20)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	fn := spec.Function
-	e = &Environment{cfg: cfg, fn: fn, id: "env-" + randomHex(6), done: make(chan struct{})}
+	e = &Environment{cfg: cfg, fn: fn, id: "env-" + randomHex(6), started: time.Now(), done: make(chan struct{})}
+	e.sampled.Store(-1)
 	e.log = cfg.Logger.With("function", fn.Name, "environment", e.id)
 	e.stream = &stream{
 		logs: cfg.Logs, account: fn.Account, group: fn.LogGroup, log: e.log,
@@ -328,8 +330,8 @@ func (e *Environment) limit() time.Duration { return time.Duration(e.fn.Timeout)
 
 // sample measures the environment's memory, unless that was done a moment ago.
 func (e *Environment) sample(ctx context.Context, b *boot, within time.Duration) {
-	now := time.Now().UnixNano()
-	if last := e.sampled.Load(); now-last < int64(within) {
+	now := int64(time.Since(e.started))
+	if last := e.sampled.Load(); last >= 0 && now-last < int64(within) {
 		return
 	}
 	e.sampled.Store(now)

@@ -47,6 +47,9 @@ type Config struct {
 	// Handlers are served beside the services, without authentication: by path, or by prefix
 	// where the path ends in a slash.
 	Handlers map[string]http.Handler
+	// HostHandlers are served beside those, by path, on the listeners of ServeHost only: code in
+	// sandboxes does not reach them. Each has its own authentication.
+	HostHandlers map[string]http.Handler
 	// Ready says whether the region can serve; nil means always.
 	Ready func() error
 

@@ -19,12 +19,29 @@ const (
 
 // Serve answers requests on l until ctx ends, then gives those in flight DrainTimeout to finish.
 // It may be called for several listeners; it closes l.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.serve(ctx, l, s) }
+
+// ServeHost is Serve for a listener of the host's, where Config.HostHandlers are served too.
+func (s *Server) ServeHost(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := s.cfg.HostHandlers[r.URL.Path]
+		if h == nil {
+			s.ServeHTTP(w, r)
+			return
+		}
+		p := &pacer{ResponseWriter: w, each: s.cfg.WriteTimeout}
+		p.hasten()
+		hurry(p, r)
+		h.ServeHTTP(p, r)
+	}))
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	// Requests outlive ctx while they drain, and no longer.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	hs := &http.Server{
-		Handler: s, ReadHeaderTimeout: s.cfg.HeadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: h, ReadHeaderTimeout: s.cfg.HeadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}

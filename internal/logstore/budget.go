@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"lambent.dev/lambent/internal/segment"
 )
 
 // warnEvery is how often the log says again that events are lost to the budget.
@@ -15,11 +17,12 @@ type Stats struct {
 	Bytes   int64 // of all segments
 	Dropped int64 // events that Offer could not store, since Open
 	Trimmed int64 // bytes of events that had to make room for newer ones, since Open
+	Syncs   segment.Stats
 }
 
 // Stats counts.
 func (s *Store) Stats() Stats {
-	return Stats{Bytes: s.bytes(), Dropped: s.dropped.Load(), Trimmed: s.trimmed.Load()}
+	return Stats{Bytes: s.bytes(), Dropped: s.dropped.Load(), Trimmed: s.trimmed.Load(), Syncs: s.log.Stats()}
 }
 
 func (s *Store) bytes() (total int64) {

@@ -96,7 +96,7 @@ func (n *Node) Run(ctx context.Context, ready func(url string)) error {
 	n.region.add(&g)
 	g.Add("sweeper", lifecycle.Func(n.sweep))
 	g.Add("inner edge", lifecycle.Func(func(ctx context.Context) error { return n.edge.Serve(ctx, n.machine.api) }))
-	g.Add("edge", lifecycle.Func(func(ctx context.Context) error { return n.edge.Serve(ctx, n.listener) }))
+	g.Add("edge", lifecycle.Func(func(ctx context.Context) error { return n.edge.ServeHost(ctx, n.listener) }))
 	g.Add("ready", lifecycle.Func(func(context.Context) error {
 		n.log.Info("ready", "url", n.URL(), "account", n.dir.Account, "region", n.cfg.Region)
 		ready(n.URL())

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"lambent.dev/lambent/internal/lambda/pool"
 	"lambent.dev/lambent/internal/lifecycle"
 	"lambent.dev/lambent/internal/logstore"
+	"lambent.dev/lambent/internal/metrics"
 	"lambent.dev/lambent/internal/wire"
 )
 
@@ -36,6 +38,7 @@ type region struct {
 	router      *invoke.Router
 	events      *async.Queue
 	bundles     *bundles
+	metrics     *metrics.Recorder
 }
 
 // maxBodies is the memory of requests' bodies on hosts that have it.
@@ -67,11 +70,12 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	}
 	r.bundles = &bundles{table: table, images: n.machine.images, code: n.machine.code, region: n.cfg.Region}
 	r.functions = function.New(function.Config{KV: n.engine.kv, Region: n.cfg.Region, Prepare: r.bundles.ready, Logger: n.log})
+	r.metrics = r.newMetrics(n)
 	r.pool = pool.New(pool.Config{
-		Starter: pool.Environments(environment.Config{
-			Start:       environment.Workloads(n.machine.workloads),
+		Starter: r.timed(environment.Config{
+			Start:       r.starts(n.machine.workloads),
 			API:         n.machine.runtimeAPI,
-			Prepare:     r.bundles.bundle,
+			Prepare:     r.prepares(r.bundles.bundle),
 			Credentials: r.roleCredentials,
 			Variables:   r.bundles.variables,
 			Logs:        logs{r.logs},
@@ -79,7 +83,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 		}),
 		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, IdleTimeout: n.cfg.IdleTimeout,
 	})
-	r.router = &invoke.Router{Functions: r.functions, Pool: r.pool}
+	r.router = &invoke.Router{Functions: r.functions, Pool: r.pool, Observe: r.observe}
 	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2, Drain: n.cfg.Drain})
 	r.functions.OnChange(r.retire)
 	return r, nil
@@ -98,12 +102,18 @@ func (r *region) retire(account, name string) {
 	keep := ""
 	if f, err := r.functions.Serving(account, name); err == nil {
 		keep = f.Generation
+	} else if errors.Is(err, function.ErrNotFound) {
+		r.metrics.Forget(account, name)
 	}
 	r.pool.Retire(account, name, keep)
 }
 
 // edge makes the front door of all services.
 func (r *region) edge(n *Node) (*edge.Server, error) {
+	token, err := n.dir.Secret("metrics-token")
+	if err != nil {
+		return nil, err
+	}
 	functions := lambdaapi.New(lambdaapi.Config{
 		Functions: r.functions, Code: n.machine.code, Roles: r.iam, Invoke: r.router, Events: r.events, Room: n.engine.disk.Check,
 		Runtime: r.bundles.available, Region: n.cfg.Region, URLKey: n.dir.Key,
@@ -117,6 +127,7 @@ func (r *region) edge(n *Node) (*edge.Server, error) {
 		},
 		Authenticate: r.iam.Authenticate, Authorize: r.iam.Authorize,
 		Handlers:     map[string]http.Handler{"/_lambent/code/": functions.CodeHandler()},
+		HostHandlers: map[string]http.Handler{"/metrics": r.metrics.Handler(token)},
 		Ready:        n.engine.kv.Fresh,
 		BodyMemory:   min(n.heap/2, maxBodies),
 		DrainTimeout: n.cfg.Drain,

@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,6 +69,8 @@ type Log struct {
 	cfg   Config
 	wake  chan struct{} // tells Run that there is something to fsync
 	syncs sync.Mutex    // one fsync at a time: the next one covers all who wait
+	count atomic.Uint64 // of fsyncs
+	took  atomic.Int64  // of all of them, nanoseconds
 
 	mu     sync.RWMutex // guards what follows
 	files  []*file      // oldest first; the last one is written to
@@ -256,7 +259,11 @@ func (l *Log) Sync() error {
 	l.dirty = false
 	last := l.files[len(l.files)-1]
 	l.mu.Unlock()
-	if err := last.f.Sync(); err != nil {
+	began := time.Now()
+	err := last.f.Sync()
+	l.took.Add(int64(time.Since(began)))
+	l.count.Add(1)
+	if err != nil {
 		if errors.Is(err, os.ErrClosed) {
 			return nil // dropped or closed meanwhile, which fsyncs
 		}
@@ -268,6 +275,17 @@ func (l *Log) Sync() error {
 		return l.failed
 	}
 	return nil
+}
+
+// Stats counts the fsyncs of Sync, and how long they took together.
+type Stats struct {
+	Syncs uint64
+	Took  time.Duration
+}
+
+// Stats counts.
+func (l *Log) Stats() Stats {
+	return Stats{Syncs: l.count.Load(), Took: time.Duration(l.took.Load())}
 }
 
 // Run fsyncs what is appended, at most SyncEvery after it was, until ctx ends. It ends with the

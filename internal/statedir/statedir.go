@@ -8,6 +8,7 @@
 //	keys/        keys that seal secrets and sign sessions
 //	credentials  the root access key, in the format of AWS's files, profile "lambent"
 //	config       the endpoint and region, likewise
+//	metrics-token  who has it may read /metrics
 //	etcd/ blobs/ code/ images/ layout/ logs/ run/ runsc/
 //
 // A Dir is not safe for concurrent use; a server opens one before it starts anything else.
@@ -142,6 +143,15 @@ func (d *Dir) loadKey() error {
 	}
 	copy(d.Key[:], key)
 	return nil
+}
+
+// Secret reads a random token that is kept in a file of its own, 0600; the first call makes it.
+func (d *Dir) Secret(name string) (string, error) {
+	token, err := d.once(name, func() (string, error) { return rand.Text(), nil })
+	if err == nil && len(token) < len(rand.Text()) {
+		err = fmt.Errorf("%s/%s is damaged; remove it and a new one is made", d.Path, name)
+	}
+	return token, err
 }
 
 // once reads a file of one line, or makes it with what value gives.

@@ -65,6 +65,7 @@ type Queue struct {
 	log       *slog.Logger
 	tasks     lifecycle.Tasks
 	abandoned chan struct{} // closed when what still runs is left to the next start
+	counts    counts
 }
 
 // New returns a queue on cfg.Messages.
@@ -193,9 +194,11 @@ func (q *Queue) runOnce(ctx context.Context, c Claim) {
 	v := Next(outcome, m.Attempts+1, m.Attempts+1, q.cfg.Retries, age)
 	var err error
 	if v.Retry {
+		q.counts.retried.Add(1)
 		err = c.Nak(ctx, q.cfg.Now().Add(v.After))
 	} else {
 		if outcome != Done {
+			q.counts.dropped.Add(1)
 			q.log.Warn("event dropped", "request", m.ID, "group", m.Group, "condition", v.Reason, "attempts", m.Attempts+1, "error", reason)
 		}
 		err = c.Ack(ctx)

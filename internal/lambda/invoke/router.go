@@ -53,6 +53,9 @@ type Router struct {
 	Pool      Pool
 	// Now is the clock of trace ids; default time.Now.
 	Now func() time.Time
+	// Observe is told how each invocation of a function that exists ended; nil is allowed. It
+	// must not block.
+	Observe func(fn function.Function, inv function.Invocation, result function.Result, err error)
 }
 
 // Resolve finds the function that inv means and completes inv: request id, trace id, ARN and
@@ -96,7 +99,11 @@ func (r *Router) Invoke(ctx context.Context, inv function.Invocation) (function.
 	if err != nil {
 		return function.Result{}, err
 	}
-	return r.Pool.Invoke(ctx, fn, inv)
+	result, err := r.Pool.Invoke(ctx, fn, inv)
+	if r.Observe != nil {
+		r.Observe(fn, inv, result, err)
+	}
+	return result, err
 }
 
 // trace is a trace header that says the request is not sampled, as AWS makes one for every

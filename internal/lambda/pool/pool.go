@@ -251,33 +251,3 @@ func (p *Pool) Drain(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-// Stats counts environments and invocations.
-type Stats struct {
-	Environments, Busy, Idle, Frozen, Booting, Waiting, Invocations int
-}
-
-// Stats is the pool's present state.
-func (p *Pool) Stats() (st Stats) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st.Environments, st.Booting = len(p.slots), p.boots
-	for s := range p.slots {
-		switch {
-		case s.state == busy:
-			st.Busy++
-		case s.frozen:
-			st.Frozen++
-			st.Idle++
-		default:
-			st.Idle++
-		}
-	}
-	for _, g := range p.groups {
-		st.Waiting += len(g.waiters)
-	}
-	for _, n := range p.active {
-		st.Invocations += n
-	}
-	return st
-}

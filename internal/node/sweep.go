@@ -19,8 +19,8 @@ const (
 func (n *Node) sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for older := time.Since(n.opened); ; older = sweepOlder {
-		if err := n.sweepOnce(ctx, older); err != nil && ctx.Err() == nil {
+	for before := n.opened; ; before = time.Now().Add(-sweepOlder) {
+		if err := n.sweepOnce(ctx, before); err != nil && ctx.Err() == nil {
 			n.log.Error("sweep", "error", err)
 		}
 		select {
@@ -31,12 +31,14 @@ func (n *Node) sweep(ctx context.Context) error {
 	}
 }
 
-func (n *Node) sweepOnce(ctx context.Context, older time.Duration) error {
+// sweepOnce removes what is older than before. It may take a while, in which more is put: each age is
+// counted from its own now.
+func (n *Node) sweepOnce(ctx context.Context, before time.Time) error {
 	used, err := n.region.functions.Uses()
 	if err != nil {
 		return err
 	}
-	packages, err := n.machine.code.Sweep(ctx, used, older)
+	packages, err := n.machine.code.Sweep(ctx, used, time.Since(before))
 	if err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func (n *Node) sweepOnce(ctx context.Context, older time.Duration) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := n.engine.blobs.Sweep(ctx, func(d blob.Digest) bool { return used(d) || waiting[d] }, older)
+	blobs, err := n.engine.blobs.Sweep(ctx, func(d blob.Digest) bool { return used(d) || waiting[d] }, time.Since(before))
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,9 @@ type Limits struct {
 	Memory int64 // bytes, of memory of every kind; swap is never allowed
 	CPU    int   // thousandths of a CPU
 	PIDs   int   // tasks
+	// Weight is the part of the CPUs that the group gets against others of the instance when
+	// there are not enough for all: in thousandths of what one gets by default.
+	Weight int
 }
 
 // Stats are measurements of a group.
@@ -72,6 +75,7 @@ type driver interface {
 	setMemory(name string, bytes int64) error
 	setCPU(name string, quota time.Duration) error // 0 = none
 	setPIDs(name string, n int) error
+	setWeight(name string, thousandths int) error
 	freeze(name string, on bool) error
 	frozen(name string) (bool, error)
 	oomKills(name string) (int, error)
@@ -136,6 +140,11 @@ func (h *Hierarchy) Create(name string, l Limits) (_ *Group, err error) {
 	}
 	if err := g.SetCPU(l.CPU); err != nil {
 		return nil, err
+	}
+	if l.Weight > 0 {
+		if err := h.drv.setWeight(name, l.Weight); err != nil {
+			return nil, fmt.Errorf("weigh %s: %w", name, err)
+		}
 	}
 	if l.PIDs > 0 {
 		if err := h.drv.setPIDs(name, l.PIDs); err != nil {

@@ -117,7 +117,7 @@ func TestDeleteAlive(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	h := open(t)
-	g := create(t, h, Limits{Memory: 64 << 20, CPU: 250, PIDs: 50})
+	g := create(t, h, Limits{Memory: 64 << 20, CPU: 250, PIDs: 50, Weight: 250})
 	// tail keeps what it reads from an endless line.
 	cmd := start(t, g, "tail /dev/zero; exit 3")
 	cmd.Wait()
@@ -131,6 +131,7 @@ func TestLimits(t *testing.T) {
 	for file, want := range map[string]string{
 		d.path("cpu", "g", "cpu.cfs_period_us"):        "20000",
 		d.path("cpu", "g", "cpu.cfs_quota_us"):         "5000",
+		d.path("cpu", "g", "cpu.shares"):               "256",
 		d.path("pids", "g", "pids.max"):                "50",
 		d.path("memory", "g", "memory.limit_in_bytes"): strconv.Itoa(64 << 20),
 	} {
@@ -261,7 +262,7 @@ func fakeV2(t *testing.T) (*v2, string) {
 	g := d.path("g", "")
 	for name, text := range map[string]string{
 		"memory.max": "max", "memory.swap.max": "max", "memory.oom.group": "0", "pids.max": "max",
-		"cpu.max": "max 100000", "cpu.max.burst": "0", "cgroup.freeze": "0", "cgroup.kill": "",
+		"cpu.max": "max 100000", "cpu.weight": "100", "cpu.max.burst": "0", "cgroup.freeze": "0", "cgroup.kill": "",
 		"cgroup.events": "populated 1\nfrozen 1\n", "pids.current": "7\n",
 		"memory.events": "low 0\noom 2\noom_kill 3\noom_group_kill 1\n",
 		"memory.stat":   "anon 100\nfile 900\nkernel 50\nshmem 20\nslab_reclaimable 10\nslab_unreclaimable 5\n",
@@ -278,7 +279,7 @@ func TestV2Files(t *testing.T) {
 	d, dir := fakeV2(t)
 	g := &Group{drv: d, name: "g"}
 	for _, err := range []error{
-		g.SetMemory(128 << 20), g.SetCPU(250), d.setPIDs("g", 99), g.Freeze(t.Context()), d.kill("g"),
+		g.SetMemory(128 << 20), g.SetCPU(250), d.setPIDs("g", 99), d.setWeight("g", 72), g.Freeze(t.Context()), d.kill("g"),
 	} {
 		if err != nil {
 			t.Error(err)
@@ -288,7 +289,7 @@ func TestV2Files(t *testing.T) {
 	// kernel's: compare beginnings.
 	for name, want := range map[string]string{
 		"memory.max": "134217728", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "99",
-		"cpu.max": "5000 20000", "cpu.max.burst": "5000", "cgroup.freeze": "1", "cgroup.kill": "1",
+		"cpu.max": "5000 20000", "cpu.weight": "7", "cpu.max.burst": "5000", "cgroup.freeze": "1", "cgroup.kill": "1",
 	} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || !strings.HasPrefix(string(b), want) {

@@ -100,6 +100,10 @@ func (d *v1) setPIDs(name string, n int) error {
 	return write(d.path("pids", name, "pids.max"), strconv.Itoa(n))
 }
 
+func (d *v1) setWeight(name string, thousandths int) error {
+	return write(d.path("cpu", name, "cpu.shares"), strconv.Itoa(max(thousandths*1024/1000, 2)))
+}
+
 func (d *v1) freeze(name string, on bool) error {
 	state := "THAWED"
 	if on {

@@ -47,6 +47,9 @@ type Spec struct {
 	CPUs int
 	// CPU is the quota in thousandths of a CPU; 0 means unlimited.
 	CPU int
+	// Weight is the sandbox's part of the CPUs against other sandboxes when there are not enough
+	// for all, in thousandths of the usual; 0 is the usual.
+	Weight int
 	// Containers has at least one member; the first one is the app.
 	Containers []Container
 }

@@ -62,6 +62,9 @@ type Spec struct {
 	Memory int64
 	// CPU is the quota in thousandths of a core, 0 = none; CPUs the number of cores shown.
 	CPU, CPUs int
+	// Weight is the part of the CPUs against other workloads when there are not enough for all,
+	// in thousandths of the usual; 0 is the usual.
+	Weight int
 	// Output takes standard output and standard error; Files become descriptors 3, 4, ...
 	// The caller keeps both and may close them when Start has returned.
 	Output *os.File
@@ -158,7 +161,7 @@ func (s Spec) sandbox(netns string) sandbox.Spec {
 	}
 	return sandbox.Spec{
 		ID: s.ID, Hostname: hostname, NetNS: netns,
-		Memory: s.Memory, CPUs: s.CPUs, CPU: s.CPU,
+		Memory: s.Memory, CPUs: s.CPUs, CPU: s.CPU, Weight: s.Weight,
 		Containers: []sandbox.Container{{
 			Name: "app", RootFS: s.RootFS, Mounts: mounts,
 			Args: s.Args, Env: s.Env, Cwd: s.Cwd, UID: s.UID, GID: s.GID, Rlimits: s.Rlimits,

@@ -172,11 +172,11 @@ func TestSpec(t *testing.T) {
 		ID: "a", Hostname: "host", RootFS: "root", Mounts: mounts, Scratch: 512,
 		Args: []string{"/init"}, Env: []string{"A=B"}, Cwd: "/var/task", UID: 993, GID: 990,
 		Rlimits: []sandbox.Rlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 1024}},
-		Memory:  128, CPU: 72, CPUs: 2, Output: out, Files: []*os.File{out},
+		Memory:  128, CPU: 72, CPUs: 2, Weight: 9, Output: out, Files: []*os.File{out},
 	}
 	got := spec.sandbox("/ns")
 	expect := sandbox.Spec{
-		ID: "a", Hostname: "host", NetNS: "/ns", Memory: 128, CPU: 72, CPUs: 2,
+		ID: "a", Hostname: "host", NetNS: "/ns", Memory: 128, CPU: 72, CPUs: 2, Weight: 9,
 		Containers: []sandbox.Container{{
 			Name: "app", RootFS: "root",
 			Mounts: []sandbox.Mount{mounts[0], {Destination: "/tmp", Scratch: 512}},

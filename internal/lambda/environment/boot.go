@@ -100,7 +100,9 @@ func (e *Environment) workloadSpec(b *boot) (workload.Spec, error) {
 		},
 		Memory: int64(e.fn.Memory) << 20, CPUs: cores(e.fn.Memory),
 		// Initialisation runs at one core at least, as AWS boosts it.
-		CPU:    max(share(e.fn.Memory), 1000),
+		CPU: max(share(e.fn.Memory), 1000),
+		// What is boosted takes nothing from who has paid: weights follow memory all the time.
+		Weight: share(e.fn.Memory),
 		Output: out.write, Files: files, OnAddress: b.attach(e.cfg.API),
 	}, nil
 }

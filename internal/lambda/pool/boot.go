@@ -46,6 +46,9 @@ func (p *Pool) scheduleLocked(g *group) {
 // counted in promised.
 const freeFor = 50 * time.Millisecond
 
+// lingering is for how long code that has answered may go on before it is the first to go.
+const lingering = time.Second
+
 // admitLocked asks whether the host has memory for need more bytes, and picks the idle
 // environments that must go for it. They are out of the pool when it returns; the caller stops
 // them.
@@ -61,11 +64,19 @@ func (p *Pool) admitLocked(need int64) (victims []*slot, ok bool) {
 	}
 	var idle []Candidate
 	var slots []*slot
+	now := time.Now()
 	for s := range p.slots {
-		if s.state == free {
-			idle = append(idle, Candidate{s.env.Resident() + Overhead, s.priority})
-			slots = append(slots, s)
+		c := Candidate{s.env.Resident() + Overhead, s.priority}
+		switch {
+		case s.state == settling && now.Sub(s.lastUsed) >= lingering:
+			// Code that answers and goes on holds memory without being counted: it goes before
+			// any that waits for work.
+			c.Priority = -1
+		case s.state != free:
+			continue
 		}
+		idle = append(idle, c)
+		slots = append(slots, s)
 	}
 	evict, ok := Admit(p.free, p.promised, need, idle)
 	for _, i := range evict {

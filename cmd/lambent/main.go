@@ -56,7 +56,7 @@ Is this machine fit for it?  sudo lambent doctor`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), versionCommand(), doctorCommand(), runtimesCommand())
+	c.AddCommand(serveCommand(), versionCommand(), doctorCommand(), runtimesCommand(), backupCommand(), restoreCommand())
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"lambent.dev/lambent/internal/api/iam"
 	"lambent.dev/lambent/internal/api/lambda"
+	"lambent.dev/lambent/internal/api/lambent"
 	"lambent.dev/lambent/internal/api/logs"
 	"lambent.dev/lambent/internal/api/sts"
 	"lambent.dev/lambent/internal/wire"
@@ -37,6 +38,7 @@ func TestOperations(t *testing.T) {
 		{logs.New(nil, "").Service(), reflect.TypeFor[*logssdk.Client]()},
 		{iam.New(nil).Service(), nil},
 		{sts.New(nil, nil).Service(), reflect.TypeFor[*stssdk.Client]()},
+		{lambent.New(lambent.Config{}).Service(), nil},
 	} {
 		if err := s.service.Validate(); err != nil {
 			t.Error(err)

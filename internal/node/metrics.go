@@ -19,10 +19,7 @@ import (
 func (r *region) newMetrics(n *Node) *metrics.Recorder {
 	blobs := &dirSize{dir: filepath.Join(n.dir.Path, "blobs")}
 	return metrics.New(metrics.Config{
-		Exists: func(account, name string) bool {
-			_, err := r.functions.Serving(account, name)
-			return !errors.Is(err, function.ErrNotFound)
-		},
+		Exists: r.exists,
 		Sample: func() metrics.Sample { return r.sample(n, blobs) },
 	})
 }
@@ -96,7 +93,7 @@ func (r *region) timed(cfg environment.Config) pool.Starter {
 	})
 }
 
-// dirSize is the size of a directory's files, counted at most once a minute.
+// dirSize is the size of a directory's files, counted at most once a minute; nil counts nothing.
 type dirSize struct {
 	dir string
 
@@ -106,6 +103,9 @@ type dirSize struct {
 }
 
 func (d *dirSize) bytes() int64 {
+	if d == nil {
+		return 0
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if time.Since(d.at) < time.Minute {

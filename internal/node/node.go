@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"lambent.dev/lambent/internal/config"
@@ -36,7 +37,9 @@ type Node struct {
 	cfg      config.Config
 	log      *slog.Logger
 	heap     int64 // bound of the server's own memory
+	version  string
 	opened   time.Time
+	sweeping sync.RWMutex // held while what nobody needs is removed, shared while a backup is made
 	dir      *statedir.Dir
 	listener net.Listener
 	engine   *engine
@@ -54,7 +57,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := doctor.Require(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: o.Config, log: o.Logger, opened: time.Now(), heap: protect(o.Logger)}
+	n := &Node{cfg: o.Config, log: o.Logger, version: o.Version, opened: time.Now(), heap: protect(o.Logger)}
 	defer func() {
 		if err != nil {
 			n.close()

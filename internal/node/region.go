@@ -11,6 +11,7 @@ import (
 	lambdaapi "lambent.dev/lambent/internal/api/lambda"
 
 	iamapi "lambent.dev/lambent/internal/api/iam"
+	lambentapi "lambent.dev/lambent/internal/api/lambent"
 	logsapi "lambent.dev/lambent/internal/api/logs"
 	stsapi "lambent.dev/lambent/internal/api/sts"
 	"lambent.dev/lambent/internal/arn"
@@ -124,6 +125,10 @@ func (r *region) edge(n *Node) (*edge.Server, error) {
 		Services: []*wire.Service{
 			functions.Service(), iamapi.New(r.iam).Service(), stsapi.New(r.iam, r.credentials).Service(),
 			logsapi.New(r.logs, n.cfg.Region).Service(),
+			lambentapi.New(lambentapi.Config{
+				Activity: func(account string) (lambentapi.GetActivityOutput, error) { return r.activity(n, account) },
+				Backup:   n.backup,
+			}).Service(),
 		},
 		Authenticate: r.iam.Authenticate, Authorize: r.iam.Authorize,
 		Handlers:     map[string]http.Handler{"/_lambent/code/": functions.CodeHandler()},

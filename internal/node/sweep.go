@@ -34,6 +34,8 @@ func (n *Node) sweep(ctx context.Context) error {
 // sweepOnce removes what is older than before. It may take a while, in which more is put: each age is
 // counted from its own now.
 func (n *Node) sweepOnce(ctx context.Context, before time.Time) error {
+	n.sweeping.Lock()
+	defer n.sweeping.Unlock()
 	used, err := n.region.functions.Uses()
 	if err != nil {
 		return err

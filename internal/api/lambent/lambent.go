@@ -1,0 +1,50 @@
+// Package lambent is the front door of what is the region's own and none of AWS's: what it does
+// at the moment, and its backup. The same signatures, the same authorisation as everywhere:
+// awsJson 1.0, signing name and action prefix "lambent".
+//
+// It holds no state but that one backup is made at a time; its methods may be called by any
+// number of goroutines.
+package lambent
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"lambent.dev/lambent/internal/wire"
+)
+
+// Name is the service's name in signatures, actions and targets.
+const Name = "lambent"
+
+// Config is what the API serves from.
+type Config struct {
+	// Activity tells what an account's part of the region does.
+	Activity func(account string) (GetActivityOutput, error)
+	// Backup writes the region's state.
+	Backup func(ctx context.Context, to io.Writer) error
+}
+
+// An API serves the region's own operations.
+type API struct {
+	cfg    Config
+	backup sync.Mutex // held while one is made
+}
+
+// New returns the API.
+func New(cfg Config) *API { return &API{cfg: cfg} }
+
+// Service is the table of operations, for the listener.
+func (a *API) Service() *wire.Service {
+	return &wire.Service{
+		Name: Name, Protocol: wire.JSON10, TargetPrefix: "Lambent", Operations: []wire.Operation{
+			operation("GetActivity", a.GetActivity),
+			wire.OpRaw(wire.OperationSchema("CreateBackup"), wire.Of[CreateBackupInput](), a.CreateBackup,
+				wire.Auth[CreateBackupInput]("lambent:CreateBackup", nil)),
+		},
+	}
+}
+
+func operation[In, Out any](name string, h func(context.Context, *In) (*Out, error)) wire.Operation {
+	return wire.Op(wire.OperationSchema(name), wire.Of[In](), wire.Of[Out](), h, wire.Auth[In]("lambent:"+name, nil))
+}

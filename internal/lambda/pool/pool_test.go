@@ -294,37 +294,6 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestMemoryOfLingering: code that has answered and goes on is the first to go when memory is
-// short, however much it was used; an idle neighbour stays.
-func TestMemoryOfLingering(t *testing.T) {
-	var freeMB int64 = 1000
-	run(t, Config{FreeMemory: func() int64 { return freeMB << 20 }}, func(h *host) {
-		quiet, hostile := fn, fn
-		quiet.Name, hostile.Name = "quiet", "hostile"
-		h.invoke(quiet, 0)
-		for i := range 3 { // answers, goes on, and the next request needs another environment
-			h.invoke(hostile, 0)
-			h.envs[i+1].lingers = time.Now().Add(time.Hour)
-			time.Sleep(100 * time.Millisecond)
-		}
-		time.Sleep(lingering)
-		freeMB = 120 // 160 are needed
-		h.invoke(hostile, 0)
-		if _, stopped, _ := h.envs[0].is(); stopped {
-			t.Error("the idle neighbour had to go")
-		}
-		stops := 0
-		for _, e := range h.envs[1:4] {
-			if _, stopped, _ := e.is(); stopped {
-				stops++
-			}
-		}
-		if stops != 1 {
-			t.Errorf("%d of those that linger had to go, want 1", stops)
-		}
-	})
-}
-
 // TestMemoryOfWarmOnes: what a frozen environment may grow by counts when it is used again.
 func TestMemoryOfWarmOnes(t *testing.T) {
 	var freeMB int64 = 1000

@@ -48,7 +48,7 @@ func TestKilled(t *testing.T) {
 			<-time.After(time.Duration(dice.IntN(600)) * time.Millisecond)
 			r.Stop(syscall.SIGKILL)
 		}
-		up = max(up, r.Up(flags...))
+		up = max(up, r.Again(flags...))
 	}
 	g.set(true)
 	enough := acks.Load() + 50

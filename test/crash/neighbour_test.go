@@ -77,9 +77,9 @@ def handler(e, c):
 func TestTwoServers(t *testing.T) {
 	a, b := fresh(t), fresh(t)
 	for _, r := range []*regiontest.Region{a, b} {
-		r.Up()
+		r.Up("--log-level", "debug")
 		in := python("neighbour", r.Role("neighbour"))
-		in.MemorySize = aws.Int32(512)
+		in.MemorySize = aws.Int32(256)
 		r.Create(in, source(neighbour))
 	}
 	for _, want := range []string{"1", "2"} {

@@ -219,6 +219,9 @@ func (s *scan) groups() error {
 // ours is what the names of our programs' files in a shared directory have in common.
 var ours = regexp.MustCompile(`(?i)lambent|runsc|gvisor|erofs|etcd|^tmp-|^scratch-`)
 
+// daemons are directories in which others come and go.
+var daemons = regexp.MustCompile(`^/run/(systemd|udev|user|log|dbus|lock)$`)
+
 // files looks where programs leave files: names of any kind in directories that few use, names
 // that look like ours in those that all use. Host's TMPDIR is checked by regiontest.
 func (s *scan) files() error {
@@ -227,7 +230,7 @@ func (s *scan) files() error {
 			if err != nil {
 				return nil // it went meanwhile
 			}
-			if d.IsDir() && strings.Count(name, "/") > 5 {
+			if d.IsDir() && (strings.Count(name, "/") > 5 || daemons.MatchString(name)) {
 				return fs.SkipDir
 			}
 			s.add("file", name)

@@ -65,7 +65,11 @@ func orphan(t *testing.T, instance string) {
 		t.Fatal(err)
 	}
 	pid := strings.TrimSpace(string(out))
-	t.Cleanup(func() { _ = exec.Command("pkill", "-9", "-P", pid).Run(); _ = exec.Command("kill", "-9", pid).Run(); gone(t, pid) })
+	t.Cleanup(func() {
+		_ = exec.Command("pkill", "-9", "-P", pid).Run()
+		_ = exec.Command("kill", "-9", pid).Run()
+		gone(t, pid)
+	})
 }
 
 func gone(t *testing.T, pid string) {

@@ -2,7 +2,7 @@
 // binary on a state directory and makes functions through the API. Real sandboxes need root.
 //
 // Every region is checked for leaks: when its test ends, the functions are deleted and the server
-// must come back to the descriptors and goroutines that it had when it was ready; when it has
+// must come back to the descriptors and goroutines that it had when it idled at first; when it has
 // stopped, the host must be as it was before (package leak).
 //
 // A Region belongs to one test. Its methods end that test on failure and may be called by the
@@ -63,7 +63,7 @@ type server struct {
 	log    *bytes.Buffer
 	flags  []string    // of the last start
 	killed bool        // it went down without its own clearing up
-	base   leak.Counts // what it had when it was ready
+	base   leak.Counts // what it had when it idled at first
 }
 
 // New returns a region that is not up yet. Once up, it goes down with the test.
@@ -96,8 +96,18 @@ func (r *Region) With(t testing.TB) *Region {
 	return &part
 }
 
-// Up starts the server and waits for its ready line. It returns how long that took.
+// Up starts the server, waits for its ready line and until it idles. It returns how long the first
+// took.
 func (r *Region) Up(flags ...string) time.Duration {
+	r.t.Helper()
+	took := r.Again(flags...)
+	r.watchServer()
+	return took
+}
+
+// Again is Up for a server that is to be killed soon: it is not waited for until it idles, nor
+// checked for leaks at the end of the test.
+func (r *Region) Again(flags ...string) time.Duration {
 	r.t.Helper()
 	began := time.Now()
 	ready, log := r.launch(flags)
@@ -110,9 +120,7 @@ func (r *Region) Up(flags ...string) time.Duration {
 	case <-time.After(upTimeout):
 		r.t.Fatalf("not ready after %s", upTimeout)
 	}
-	took := time.Since(began)
-	r.watchServer()
-	return took
+	return time.Since(began)
 }
 
 // Launch starts the server and does not wait until it is ready; only Stop may follow.

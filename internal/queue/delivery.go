@@ -11,8 +11,8 @@ import (
 	"lambent.dev/lambent/internal/blob"
 )
 
-// Delivery is a claimed message. Whoever claimed it must end it with Ack, Nak or Release; when
-// Ack or Nak fails with anything but ErrLost, it may be called again.
+// Delivery is a claimed message. Whoever claimed it must end it with Ack, Nak, Fail or
+// Release; when Ack, Nak or Fail fails with anything but ErrLost, it may be called again.
 type Delivery struct {
 	Message
 	q    *Queue
@@ -88,9 +88,16 @@ func (d *Delivery) Ack(ctx context.Context) error {
 
 // Nak has the message delivered again at due, with one attempt more; both are durable when Nak
 // returns nil.
-func (d *Delivery) Nak(ctx context.Context, due time.Time) error {
+func (d *Delivery) Nak(ctx context.Context, due time.Time) error { return d.again(ctx, due, 0) }
+
+// Fail is Nak for an attempt that Failures is to count too: for those who bound the attempts that
+// fail in one way apart from those that fail in another.
+func (d *Delivery) Fail(ctx context.Context, due time.Time) error { return d.again(ctx, due, 1) }
+
+func (d *Delivery) again(ctx context.Context, due time.Time, failures int) error {
 	head := d.head
 	head.Due, head.Attempts, head.Written = due.UnixNano(), head.Attempts+1, d.q.cfg.Now().UnixNano()
+	head.Failures += failures
 	value, err := encode(head, d.body)
 	if err == nil {
 		err = d.write(ctx, clientv3.OpPut(d.item.key, string(value)), len(value))

@@ -9,7 +9,8 @@
 // ErrLost.
 //
 // Delivery is fair over groups: those with due messages take turns, each giving its earliest, so
-// that a burst of one delays no other by more than one message per turn. Due times are wall clock,
+// that a burst of one delays no other by more than one message per turn. With Config.Claims a group whose
+// messages take long keeps no more than so many claims from the others. Due times are wall clock,
 // read again every second at least, so a clock that is set moves what waits for it. Only what was
 // to wait for a quarter of an hour or less, such as a retry, waits no longer than that again when
 // the clock is set back.
@@ -62,6 +63,7 @@ type Config struct {
 	Node   string           // this process, by a name that no other living process has
 	Now    func() time.Time // wall clock; default time.Now
 	Blobs  *blob.Store      // takes bodies above 16 KiB; without it they stay in the records
+	Claims int              // of one group that may be open at a time; 0 means any number
 	Full   func() bool      // asked before a publish; nil means never full
 	Logger *slog.Logger
 }
@@ -73,7 +75,8 @@ type Message struct {
 	Account, Group string
 	Body           []byte
 	Due            time.Time // not delivered earlier; wall clock
-	Attempts       int       // deliveries that ended with Nak
+	Attempts       int       // deliveries that ended with Nak or Fail
+	Failures       int       // of them those that ended with Fail
 	Published      time.Time
 }
 
@@ -104,7 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if cfg.Name == "" || cfg.Node == "" || cfg.Shards < 1 || cfg.Shards > maxShards {
 		return nil, fmt.Errorf("open queue %q: name, node and 1 to %d shards are needed", cfg.Name, maxShards)
 	}
-	q := &Queue{cfg: cfg, prefix: "/q/" + url.PathEscape(cfg.Name) + "/", sched: newScheduler()}
+	q := &Queue{cfg: cfg, prefix: "/q/" + url.PathEscape(cfg.Name) + "/", sched: newScheduler(cfg.Claims)}
 	q.batch = newBatcher(q.commit)
 	if err := q.fixShards(ctx); err != nil {
 		return nil, fmt.Errorf("open queue %s: %w", cfg.Name, err)
@@ -182,7 +185,7 @@ func (q *Queue) record(ctx context.Context, m Message) (key string, value []byte
 	if m.Due.IsZero() {
 		m.Due = m.Published
 	}
-	h := header{ID: m.ID, Account: m.Account, Group: m.Group, Due: m.Due.UnixNano(), Attempts: m.Attempts, Published: m.Published.UnixNano(), Written: q.cfg.Now().UnixNano()}
+	h := header{ID: m.ID, Account: m.Account, Group: m.Group, Due: m.Due.UnixNano(), Attempts: m.Attempts, Failures: m.Failures, Published: m.Published.UnixNano(), Written: q.cfg.Now().UnixNano()}
 	if h.Blob, m.Body, err = q.body(ctx, m.Body); err != nil {
 		return "", nil, err
 	}
@@ -229,14 +232,21 @@ func (q *Queue) key(account, group, id string) string {
 
 // Purge removes every message of a group, claimed ones too: their Ack or Nak will be ErrLost.
 func (q *Queue) Purge(ctx context.Context, account, group string) error {
+	if _, err := q.cfg.Client.Txn(ctx).Then(q.purge(account, group)...).Commit(); err != nil {
+		return fmt.Errorf("purge %s of %s: %w", group, q.cfg.Name, translate(err))
+	}
+	return nil
+}
+
+// PurgeOp is a purge that commits together with the write that causes it.
+func (q *Queue) PurgeOp(account, group string) kv.Op { return kv.Raw(nil, q.purge(account, group)...) }
+
+func (q *Queue) purge(account, group string) []clientv3.Op {
 	ops := make([]clientv3.Op, q.cfg.Shards)
 	for shard := range ops {
 		ops[shard] = clientv3.OpDelete(q.groupPrefix(shard, account, group), clientv3.WithPrefix())
 	}
-	if _, err := q.cfg.Client.Txn(ctx).Then(ops...).Commit(); err != nil {
-		return fmt.Errorf("purge %s of %s: %w", group, q.cfg.Name, translate(err))
-	}
-	return nil
+	return ops
 }
 
 // Stats counts the messages of the shards that this node owns.

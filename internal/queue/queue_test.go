@@ -164,6 +164,43 @@ func TestDueAndNak(t *testing.T) {
 	}
 }
 
+// TestFail: attempts that failed are counted apart from the others, across another start.
+func TestFail(t *testing.T) {
+	b := start(t, nil)
+	must(t, b.Publish(t.Context(), queue.Message{ID: "x", Account: "1", Group: "g", Body: []byte("x")}))
+	must(t, b.claim(t).Nak(t.Context(), b.clock.Now()))
+	must(t, b.claim(t).Fail(t.Context(), b.clock.Now()))
+	must(t, b.claim(t).Nak(t.Context(), b.clock.Now()))
+	b.stop()
+	b = startOn(t, b.store, b.client, nil)
+	if d := b.claim(t); d.Attempts != 3 || d.Failures != 1 || string(d.Body) != "x" {
+		t.Errorf("after two refusals and a failure: %+v", d.Message)
+	}
+}
+
+// TestPurgeOp: a purge happens with the write that causes it, or not at all.
+func TestPurgeOp(t *testing.T) {
+	b := start(t, nil)
+	rows := kv.NewTable[string](b.store, "row")
+	must(t, b.Publish(t.Context(), queue.Message{ID: "x", Account: "1", Group: "g"}, queue.Message{ID: "y", Account: "1", Group: "g/2"}))
+	taken := b.claim(t)
+	_, err := b.store.Txn(t.Context(), rows.Absent("1", "k"), b.PurgeOp("1", "g/2"))
+	must(t, err)
+	if err := taken.Ack(t.Context()); taken.ID == "y" != errors.Is(err, queue.ErrLost) {
+		t.Errorf("Ack of %s: %v", taken.ID, err)
+	}
+	_, err = b.store.Txn(t.Context(), rows.Create("1", "k", "v"), b.PublishOp(queue.Message{ID: "z", Account: "1", Group: "g"}))
+	must(t, err)
+	if _, err = b.store.Txn(t.Context(), rows.Absent("1", "k"), b.PurgeOp("1", "g")); !errors.Is(err, kv.ErrConflict) {
+		t.Errorf("Txn: %v", err)
+	}
+	for d := b.claim(t); ; d = b.claim(t) {
+		if d.ID == "z" {
+			break
+		}
+	}
+}
+
 // TestClockStep: nobody calls Tick, the queue finds out by itself that the clock was set.
 func TestClockStep(t *testing.T) {
 	b := start(t, nil)

@@ -21,6 +21,7 @@ type header struct {
 	Group     string      `json:"g,omitempty"`
 	Due       int64       `json:"d"` // Unix nanoseconds
 	Attempts  int         `json:"n,omitempty"`
+	Failures  int         `json:"f,omitempty"`
 	Published int64       `json:"p"` // Unix nanoseconds
 	Written   int64       `json:"w"` // the same, of this record: what Due was reckoned from
 	Blob      blob.Digest `json:"b,omitempty"`
@@ -50,7 +51,7 @@ func decode(value []byte) (h header, body []byte, err error) {
 
 func (h header) message(body []byte) Message {
 	return Message{
-		ID: h.ID, Account: h.Account, Group: h.Group, Body: body, Attempts: h.Attempts,
+		ID: h.ID, Account: h.Account, Group: h.Group, Body: body, Attempts: h.Attempts, Failures: h.Failures,
 		Due: time.Unix(0, h.Due), Published: time.Unix(0, h.Published),
 	}
 }

@@ -15,11 +15,13 @@ import (
 type scheduler struct {
 	kick chan struct{} // something is due earlier than what the clock waits for
 
+	limit int // claims of one group that may be open; 0 means any number
+
 	mu       sync.Mutex // guards what follows and all items
 	items    map[string]*item
 	future   dueHeap           // not due yet
-	groups   map[string]*group // those with due messages that nobody has claimed
-	turns    list.List         // the same, in the order of their turns
+	groups   map[string]*group // those with messages that are due or claimed
+	turns    list.List         // those with messages to claim, in the order of their turns
 	claimers list.List         // of chan *item: claims that wait
 	claimed  int
 	last     int64 // what the clock said last, Unix nanoseconds
@@ -53,13 +55,15 @@ type item struct {
 }
 
 type group struct {
-	name  string
-	ready dueHeap
-	turn  *list.Element
+	name    string
+	ready   dueHeap // due, and claimed by nobody
+	claimed int
+	turn    *list.Element // nil while nothing of it may be claimed
 }
 
-func newScheduler() *scheduler {
-	return &scheduler{kick: make(chan struct{}, 1), items: map[string]*item{}, groups: map[string]*group{}}
+// newScheduler makes a scheduler that has no more than limit claims of a group open, if it is not 0.
+func newScheduler(limit int) *scheduler {
+	return &scheduler{limit: limit, kick: make(chan struct{}, 1), items: map[string]*item{}, groups: map[string]*group{}}
 }
 
 // put adds a message, or replaces what is known of it. An item that is not newer changes nothing,
@@ -98,30 +102,43 @@ func (s *scheduler) ready(it *item) {
 	g := s.groups[it.group]
 	if g == nil {
 		g = &group{name: it.group}
-		g.turn = s.turns.PushBack(g)
 		s.groups[it.group] = g
 	}
 	g.ready.push(it)
+	s.settle(g)
+}
+
+// settle gives a group a turn or takes it away, after its messages or claims changed.
+func (s *scheduler) settle(g *group) {
+	open := len(g.ready) > 0 && (s.limit == 0 || g.claimed < s.limit)
+	switch {
+	case open && g.turn == nil:
+		g.turn = s.turns.PushBack(g)
+	case !open && g.turn != nil:
+		s.turns.Remove(g.turn)
+		g.turn = nil
+	}
+	if len(g.ready) == 0 && g.claimed == 0 {
+		delete(s.groups, g.name)
+	}
 }
 
 // forget takes an item out of every place.
 func (s *scheduler) forget(it *item) {
 	delete(s.items, it.key)
+	if it.heap != nil {
+		it.heap.remove(it)
+	}
+	g := s.groups[it.group]
 	if it.claimed {
 		it.claimed = false
 		s.claimed--
+		g.claimed--
 	}
-	if it.heap != nil {
-		it.heap.remove(it)
-		s.dropIfEmpty(it.group)
+	if g != nil {
+		s.settle(g)
 	}
-}
-
-func (s *scheduler) dropIfEmpty(name string) {
-	if g := s.groups[name]; g != nil && len(g.ready) == 0 {
-		s.turns.Remove(g.turn)
-		delete(s.groups, name)
-	}
+	s.dispatch() // another message of its group may have its turn now
 }
 
 // remove forgets a message that is gone.
@@ -190,9 +207,10 @@ func (s *scheduler) take() *item {
 	it := g.ready[0]
 	g.ready.remove(it)
 	s.turns.MoveToBack(g.turn)
-	s.dropIfEmpty(g.name)
 	it.claimed = true
 	s.claimed++
+	g.claimed++
+	s.settle(g)
 	return it
 }
 
@@ -232,6 +250,7 @@ func (s *scheduler) unclaim(it *item) {
 	}
 	it.claimed = false
 	s.claimed--
+	s.groups[it.group].claimed--
 	s.ready(it)
 	s.dispatch()
 }

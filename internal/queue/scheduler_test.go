@@ -45,7 +45,7 @@ func TestOrder(t *testing.T) {
 		{"later ones wait", "a1@11 b1@10 c1@60", "b1 a1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newScheduler()
+			s := newScheduler(0)
 			s.add(epoch.Add(10*time.Second), strings.Fields(tt.put)...)
 			s.advance(epoch.Add(20 * time.Second))
 			if got := s.drain(); tt.want != strings.Join(got, " ") {
@@ -56,7 +56,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestBurstDelaysNobody(t *testing.T) {
-	s := newScheduler()
+	s := newScheduler(0)
 	for i := range 10_000 {
 		s.add(epoch, fmt.Sprintf("a%05d", i))
 	}
@@ -66,8 +66,37 @@ func TestBurstDelaysNobody(t *testing.T) {
 	}
 }
 
+// TestSlowGroup: a group whose messages take long has no more claims than it may, whatever it has
+// in store; each that ends makes room for one.
+func TestSlowGroup(t *testing.T) {
+	s := newScheduler(3)
+	for i := range 10_000 {
+		s.add(epoch, fmt.Sprintf("a%05d", i))
+	}
+	if got := s.drain(); len(got) != 3 {
+		t.Fatalf("%d claims of one group", len(got))
+	}
+	s.add(epoch, "b1", "b2")
+	if got := s.drain(); !slices.Equal(got, []string{"b1", "b2"}) {
+		t.Errorf("beside a slow group: %v", got)
+	}
+	s.acked(s.items["a00000"])
+	s.release(s.items["a00001"])
+	if got := s.drain(); !slices.Equal(got, []string{"a00001", "a00003"}) {
+		t.Errorf("after one claim has ended and one was given back: %v", got)
+	}
+	s.put(&item{key: "a00002", group: "a", rev: 2, due: epoch.Add(time.Minute).UnixNano()}, epoch) // a Nak
+	if got := s.drain(); !slices.Equal(got, []string{"a00004"}) {
+		t.Errorf("after one claim has ended in a Nak: %v", got)
+	}
+	s.retain(0, nil)
+	if st := s.stats(); st != (Stats{}) || len(s.groups) != 0 || s.turns.Len() != 0 {
+		t.Errorf("left after everything is removed: %+v, %v", st, s.groups)
+	}
+}
+
 func TestAdvance(t *testing.T) {
-	s := newScheduler()
+	s := newScheduler(0)
 	s.add(epoch, "a1@5", "a2@3", "b1@9")
 	if got := s.drain(); len(got) != 0 {
 		t.Errorf("delivered early: %v", got)
@@ -92,7 +121,7 @@ func TestAdvance(t *testing.T) {
 }
 
 func TestReplaceAndRemove(t *testing.T) {
-	s := newScheduler()
+	s := newScheduler(0)
 	s.add(epoch, "a1", "a2", "b1@5")
 	first := s.items["a1"]
 	s.add(epoch, "a1") // the same revision
@@ -119,7 +148,7 @@ func TestReplaceAndRemove(t *testing.T) {
 
 func TestClaimWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScheduler()
+		s := newScheduler(0)
 		var got []string
 		claim := func() func() {
 			return lifecycle.Go("claim", func() {

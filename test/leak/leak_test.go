@@ -58,18 +58,20 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// orphan leaves a process whose parent is gone.
+// orphan leaves a process whose parent is gone. It ends with the pipe that it reads.
 func orphan(t *testing.T, instance string) {
-	out, err := exec.Command("sh", "-c", `sh -c 'sleep 60; :' lambent --instance=`+instance+` >/dev/null 2>&1 & echo $!`).Output()
+	in, hold, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		_ = exec.Command("pkill", "-9", "-P", pid).Run()
-		_ = exec.Command("kill", "-9", pid).Run()
-		gone(t, pid)
-	})
+	defer in.Close()
+	c := exec.Command("sh", "-c", `sh -c 'read x <&3; :' lambent --instance=`+instance+` >/dev/null 2>&1 & echo $!`)
+	c.ExtraFiles = []*os.File{in}
+	out, err := c.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hold.Close(); gone(t, strings.TrimSpace(string(out))) })
 }
 
 func gone(t *testing.T, pid string) {

@@ -238,7 +238,7 @@ func (m topModel) status() string {
 	for i, c := range columns {
 		keys[i] = c.key + " " + c.name
 	}
-	return m.line(faint, fmt.Sprintf("%d functions, by %s   sort: %s   q quit", len(m.rows), columns[m.column].name, strings.Join(keys, ", ")))
+	return m.line(faint, fmt.Sprintf("%d functions, by %s   q quits   sort: %s", len(m.rows), columns[m.column].name, strings.Join(keys, ", ")))
 }
 
 // A cell is one of a row's; those that are wide only are left out of narrow windows.
@@ -273,7 +273,11 @@ func (m topModel) table() string {
 	for _, c := range show {
 		name -= c.width + 1
 	}
-	name = max(12, name)
+	longest := 0
+	for _, r := range m.rows {
+		longest = max(longest, len(r.Name))
+	}
+	name = max(12, min(name, longest))
 	line := func(first string, text func(cell) string) string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%-*s", name, short(first, name))

@@ -9,6 +9,7 @@ import (
 	"lambent.dev/lambent/internal/disk"
 	"lambent.dev/lambent/internal/etcd"
 	"lambent.dev/lambent/internal/kv"
+	"lambent.dev/lambent/internal/lambda/async"
 	"lambent.dev/lambent/internal/lifecycle"
 	"lambent.dev/lambent/internal/queue"
 )
@@ -39,7 +40,7 @@ func openEngine(ctx context.Context, n *Node) (e *engine, err error) {
 		return nil, err
 	}
 	e.events, err = queue.Open(ctx, queue.Config{
-		Store: e.kv, Client: e.etcd.Client(), Name: "lambda-events", Node: n.dir.Instance, Blobs: e.blobs, Full: e.full, Logger: n.log,
+		Store: e.kv, Client: e.etcd.Client(), Name: "lambda-events", Node: n.dir.Instance, Claims: async.PerFunction, Blobs: e.blobs, Full: e.full, Logger: n.log,
 	})
 	return e, err
 }

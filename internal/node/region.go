@@ -18,6 +18,7 @@ import (
 	"lambent.dev/lambent/internal/credential"
 	"lambent.dev/lambent/internal/edge"
 	"lambent.dev/lambent/internal/iam"
+	"lambent.dev/lambent/internal/kv"
 	"lambent.dev/lambent/internal/lambda/async"
 	"lambent.dev/lambent/internal/lambda/environment"
 	"lambent.dev/lambent/internal/lambda/function"
@@ -70,7 +71,10 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 		return nil, err
 	}
 	r.bundles = &bundles{table: table, images: n.machine.images, code: n.machine.code, region: n.cfg.Region}
-	r.functions = function.New(function.Config{KV: n.engine.kv, Region: n.cfg.Region, Prepare: r.bundles.ready, Logger: n.log})
+	r.functions = function.New(function.Config{
+		KV: n.engine.kv, Region: n.cfg.Region, Prepare: r.bundles.ready, Logger: n.log,
+		Deleting: func(f function.Function) kv.Op { return n.engine.events.PurgeOp(f.Account, async.Group(f.Name, f.ID)) },
+	})
 	r.metrics = r.newMetrics(n)
 	r.pool = pool.New(pool.Config{
 		Starter: r.timed(environment.Config{

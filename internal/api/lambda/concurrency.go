@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -13,34 +14,50 @@ import (
 
 const textFunctionsOnly = "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify either a function name or an unqualified function ARN."
 
-// whole wants that a request names a function that exists, and no version of it.
-func (a *API) whole(ctx context.Context, name *string) error {
-	t, err := a.plain(ctx, &check{}, name, nil)
+// whole wants that a request names a function that exists, and no version of it; c has what else is
+// wrong with the request.
+func (a *API) whole(ctx context.Context, c *check, name *string) (function.Function, error) {
+	t, err := a.plain(ctx, c, name, nil)
 	if err != nil {
-		return err
+		return function.Function{}, err
 	}
 	if t.qualifier != "" {
-		return invalid(textFunctionsOnly)
+		return function.Function{}, invalid(textFunctionsOnly)
 	}
-	_, err = a.find(t)
-	return err
+	return a.find(t)
 }
 
 // GetFunctionConcurrency says that a function reserves no concurrency.
 func (a *API) GetFunctionConcurrency(ctx context.Context, in *sdk.GetFunctionConcurrencyInput) (*sdk.GetFunctionConcurrencyOutput, error) {
-	if err := a.whole(ctx, in.FunctionName); err != nil {
+	if _, err := a.whole(ctx, &check{}, in.FunctionName); err != nil {
 		return nil, err
 	}
 	return &sdk.GetFunctionConcurrencyOutput{}, nil
 }
 
-// GetFunctionRecursionConfig says that nothing stops functions that invoke themselves. AWS: there
-// something does by default, so a new function has Terminate.
+// GetFunctionRecursionConfig says what becomes of a function's invocations that go in a circle.
 func (a *API) GetFunctionRecursionConfig(ctx context.Context, in *sdk.GetFunctionRecursionConfigInput) (*sdk.GetFunctionRecursionConfigOutput, error) {
-	if err := a.whole(ctx, in.FunctionName); err != nil {
+	f, err := a.whole(ctx, &check{}, in.FunctionName)
+	if err != nil {
 		return nil, err
 	}
-	return &sdk.GetFunctionRecursionConfigOutput{RecursiveLoop: types.RecursiveLoopAllow}, nil
+	return &sdk.GetFunctionRecursionConfigOutput{RecursiveLoop: types.RecursiveLoop(cmp.Or(f.RecursiveLoop, function.Terminate))}, nil
+}
+
+// PutFunctionRecursionConfig says it.
+func (a *API) PutFunctionRecursionConfig(ctx context.Context, in *sdk.PutFunctionRecursionConfigInput) (*sdk.PutFunctionRecursionConfigOutput, error) {
+	var c check
+	if c.required("recursiveLoop", in.RecursiveLoop != "") {
+		enum(&c, "recursiveLoop", in.RecursiveLoop, types.RecursiveLoopTerminate, types.RecursiveLoopAllow)
+	}
+	f, err := a.whole(ctx, &c, in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.cfg.Functions.SetRecursiveLoop(ctx, f.Account, f.Name, string(in.RecursiveLoop)); err != nil {
+		return nil, apiError(err, f.ARN())
+	}
+	return &sdk.PutFunctionRecursionConfigOutput{RecursiveLoop: in.RecursiveLoop}, nil
 }
 
 // GetProvisionedConcurrencyConfig says that no version of a function is provisioned.

@@ -46,7 +46,9 @@ const (
 	textTags     = "Number of tags exceeds resource tag limit."
 	textRole     = "The role defined for the function cannot be assumed by Lambda."
 	textStorage  = "Code storage limit exceeded."
-	textDisk     = "The service cannot complete the request: its disk is full."
+	// AWS: this exact text was not recorded; it is the model's description of the error.
+	textRecursive = "Lambda has detected your function being invoked in a recursive loop with other Amazon Web Services resources and stopped your function's invocation."
+	textDisk      = "The service cannot complete the request: its disk is full."
 )
 
 // apiError translates an error of the domain that a request about the function at arn met.
@@ -85,6 +87,8 @@ func apiError(err error, arn string) error {
 	case errors.Is(err, disk.ErrFull), errors.Is(err, kv.ErrFull):
 		// AWS: has no such error; this is the one of its own faults, which SDKs try again.
 		return &types.ServiceException{Message: wire.Ptr(textDisk), Type: wire.Ptr("Service")}
+	case errors.Is(err, invoke.ErrRecursive):
+		return &types.RecursiveInvocationException{Message: wire.Ptr(textRecursive)}
 	case errors.Is(err, invoke.ErrDraining):
 		return &wire.Error{Code: "ServiceUnavailableException", Message: "Service is unable to handle request.", Status: http.StatusServiceUnavailable, ServerFault: true}
 	}

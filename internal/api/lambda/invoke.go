@@ -119,7 +119,7 @@ func (a *API) invocation(ctx context.Context, in *sdk.InvokeInput) (function.Inv
 	p, _ := iam.PrincipalFrom(ctx)
 	r := wire.RequestFrom(ctx)
 	return function.Invocation{
-		Account: t.account, Name: t.name, Qualifier: t.qualifier, RequestID: r.ID, Payload: in.Payload,
+		Account: t.account, Name: t.name, Qualifier: t.qualifier, FunctionID: f.ID, RequestID: r.ID, Payload: in.Payload,
 		ClientContext: client, Trace: r.TraceHeader, Tail: in.LogType == types.LogTypeTail,
 		InvokedARN: t.qualified(), Caller: p.ARN, Received: a.now(),
 	}, f, nil

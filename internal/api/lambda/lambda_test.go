@@ -265,7 +265,7 @@ func TestInvoke(t *testing.T) {
 		Account: testAccount, Name: "f", Qualifier: "$LATEST", Payload: []byte(`{"a":1}`), ClientContext: `{"custom":{}}`, Tail: true,
 		InvokedARN: testARN + "f:$LATEST", Caller: "arn:aws:iam::111111111111:user/alice",
 	}
-	if d := cmp.Diff(want, r.invocations[0], cmpopts.IgnoreFields(function.Invocation{}, "RequestID", "Received", "Trace")); d != "" {
+	if d := cmp.Diff(want, r.invocations[0], cmpopts.IgnoreFields(function.Invocation{}, "RequestID", "Received", "Trace", "FunctionID")); d != "" {
 		t.Error(d)
 	}
 	if want := []string{"lambda:InvokeFunction", testARN + "f:$LATEST"}; !slices.Equal(r.lastAsked(), want) {
@@ -407,7 +407,7 @@ func TestNothing(t *testing.T) {
 		{"/2019-09-25/functions/f/event-invoke-config/list", 200, `{"FunctionEventInvokeConfigs":[]}`},
 		{"/2021-10-31/functions/f/urls", 200, `{"FunctionUrlConfigs":[]}`},
 		{"/2021-10-31/functions/f/url", 404, `{"Message":"The resource you requested does not exist.","Type":"User"}`},
-		{"/2024-08-31/functions/f/recursion-config", 200, `{"RecursiveLoop":"Allow"}`},
+		{"/2024-08-31/functions/f/recursion-config", 200, `{"RecursiveLoop":"Terminate"}`},
 		{"/2021-07-20/functions/f/runtime-management-config", 200, `{"FunctionArn":"` + testARN + `f:$LATEST","UpdateRuntimeOn":"Auto"}`},
 		{"/2019-09-30/functions/f/provisioned-concurrency?List=ALL", 200, `{"ProvisionedConcurrencyConfigs":[]}`},
 		{"/2015-03-31/event-source-mappings", 200, `{"EventSourceMappings":[]}`},

@@ -104,6 +104,8 @@ func (a *API) concurrencyOperations() []wire.Operation {
 			func(in *sdk.ListFunctionEventInvokeConfigsInput) (_, _ *string) { return in.FunctionName, nil }),
 		functionRow(schemas.GetFunctionRecursionConfig, schemas.GetFunctionRecursionConfigRequest, schemas.GetFunctionRecursionConfigResponse, a.GetFunctionRecursionConfig,
 			func(in *sdk.GetFunctionRecursionConfigInput) (_, _ *string) { return in.FunctionName, nil }),
+		functionRow(schemas.PutFunctionRecursionConfig, schemas.PutFunctionRecursionConfigRequest, schemas.PutFunctionRecursionConfigResponse, a.PutFunctionRecursionConfig,
+			func(in *sdk.PutFunctionRecursionConfigInput) (_, _ *string) { return in.FunctionName, nil }),
 		row(schemas.ListEventSourceMappings, schemas.ListEventSourceMappingsRequest, schemas.ListEventSourceMappingsResponse, a.ListEventSourceMappings, nil),
 	}
 }

@@ -346,5 +346,5 @@ func provokeConfigurations(r *region) (a []reply) {
 	} {
 		a = append(a, r.do("GET", path, ""))
 	}
-	return a
+	return append(a, r.do("PUT", "/2024-08-31/functions/f/recursion-config", `{"RecursiveLoop":"InvalidValue"}`))
 }

@@ -28,6 +28,7 @@ func TestNext(t *testing.T) {
 	}{
 		{"done", Done, 0, 0, 2, 0, Verdict{}},
 		{"deleted", Gone, 0, 0, 2, 0, Verdict{Reason: "FunctionDeleted"}},
+		{"in a circle", Circular, 0, 0, 2, 0, Verdict{Reason: "RecursiveInvocation"}},
 		{"first failure", FunctionError, 1, 0, 2, 0, Verdict{Retry: true, After: time.Minute}},
 		{"second failure", FunctionError, 2, 0, 2, 0, Verdict{Retry: true, After: 2 * time.Minute}},
 		{"third failure", FunctionError, 3, 0, 2, 0, Verdict{Reason: "RetriesExhausted"}},
@@ -95,6 +96,10 @@ func (c *claim) Ack(context.Context) error {
 	defer c.m.mu.Unlock()
 	c.m.acks = append(c.m.acks, c.msg.ID)
 	return nil
+}
+func (c *claim) Fail(ctx context.Context, due time.Time) error {
+	c.msg.Failures++
+	return c.Nak(ctx, due)
 }
 func (c *claim) Nak(_ context.Context, due time.Time) error {
 	c.m.mu.Lock()
@@ -193,6 +198,7 @@ func TestRetriesAndDrops(t *testing.T) {
 	}{
 		{"function error", nil, []time.Duration{time.Minute, 2 * time.Minute}},
 		{"deleted", function.ErrNotFound, nil},
+		{"in a circle", invoke.ErrRecursive, nil},
 		{"failed", &invoke.StateError{State: "Failed"}, nil},
 	} {
 		run(t, Config{Retries: 2, Invoker: invoker(func(function.Invocation) (function.Result, error) {
@@ -208,6 +214,33 @@ func TestRetriesAndDrops(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMixed: refusals take no retry from those that function errors have, and the other way round.
+func TestMixed(t *testing.T) {
+	tries := 0
+	ids := map[string]bool{}
+	run(t, Config{Retries: 2, Invoker: invoker(func(inv function.Invocation) (function.Result, error) {
+		ids[inv.RequestID] = true
+		switch tries++; tries {
+		case 1, 2, 4, 6:
+			return function.Result{}, &invoke.ThrottledError{Reason: "ConcurrentInvocationLimitExceeded"}
+		}
+		return function.Result{Error: "Unhandled"}, nil
+	})}, func(q *Queue, m *memory) {
+		if err := q.Publish(t.Context(), function.Invocation{Account: "1", Name: "f"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		acks, naks := m.settled()
+		want := []time.Duration{time.Second, 2 * time.Second, time.Minute, 4 * time.Second, 2 * time.Minute, 8 * time.Second}
+		if d := cmp.Diff(want, naks); d != "" || len(acks) != 1 || len(ids) != 1 {
+			t.Errorf("acks %v, request ids %v, naks %s", acks, ids, d)
+		}
+		if s := q.Stats(); s != (Stats{Retried: 6, Dropped: 1}) {
+			t.Errorf("Stats: %+v", s)
+		}
+	})
 }
 
 // TestAge: a fault that does not go away is retried for six hours and no longer.

@@ -27,6 +27,7 @@ func (d durable) Claim(ctx context.Context) (Claim, error) {
 // delivery is a queue's delivery; its Message is a field there.
 type delivery struct{ d *queue.Delivery }
 
-func (d delivery) Message() queue.Message                       { return d.d.Message }
-func (d delivery) Ack(ctx context.Context) error                { return d.d.Ack(ctx) }
-func (d delivery) Nak(ctx context.Context, due time.Time) error { return d.d.Nak(ctx, due) }
+func (d delivery) Message() queue.Message                        { return d.d.Message }
+func (d delivery) Ack(ctx context.Context) error                 { return d.d.Ack(ctx) }
+func (d delivery) Fail(ctx context.Context, due time.Time) error { return d.d.Fail(ctx, due) }
+func (d delivery) Nak(ctx context.Context, due time.Time) error  { return d.d.Nak(ctx, due) }

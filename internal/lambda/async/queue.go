@@ -2,7 +2,13 @@
 //
 // Publish returns when the event is durable. Run claims events and invokes their functions; an
 // event is acknowledged after it ran, so it runs at least once. What becomes of an event after
-// an attempt is decided by Next, a pure function. A Queue is safe for concurrent use.
+// an attempt is decided by Next, a pure function; its counts of failures and of refusals are kept
+// apart in the queue's records, and a crash resets neither. Every attempt has the request id that
+// the event was accepted with. AWS: the same.
+//
+// An event belongs to the function that had the name when it was accepted: it goes with that
+// function's deletion, in the same transaction, and never runs on one that was made later. A Queue
+// is safe for concurrent use.
 package async
 
 import (
@@ -13,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +43,7 @@ type Claim interface {
 	Message() queue.Message
 	Ack(ctx context.Context) error
 	Nak(ctx context.Context, due time.Time) error
+	Fail(ctx context.Context, due time.Time) error
 }
 
 // Messages is the durable queue underneath.
@@ -50,7 +58,8 @@ type Config struct {
 	Invoker  Invoker
 	Logger   *slog.Logger
 	Now      func() time.Time // wall clock of due times and ages; default time.Now
-	// InFlight is how many events run at the same time; default 256.
+	// InFlight is how many events run at the same time; default 1024. The queue bounds those of
+	// one function: see PerFunction.
 	InFlight int
 	// Drain is how long Run waits, when it ends, for the events it has begun; default 15 s.
 	Drain time.Duration
@@ -70,7 +79,7 @@ type Queue struct {
 
 // New returns a queue on cfg.Messages.
 func New(cfg Config) *Queue {
-	cfg.InFlight = cmp.Or(cfg.InFlight, 256)
+	cfg.InFlight = cmp.Or(cfg.InFlight, 1024)
 	cfg.Drain = cmp.Or(cfg.Drain, 15*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -81,6 +90,7 @@ func New(cfg Config) *Queue {
 // event is an invocation at rest.
 type event struct {
 	Account, Name, Qualifier string
+	FunctionID               string `json:",omitempty"`
 	RequestID                string
 	Payload                  []byte
 	ClientContext, Trace     string `json:",omitempty"`
@@ -98,14 +108,14 @@ func (q *Queue) Publish(ctx context.Context, inv function.Invocation) error {
 		received = now
 	}
 	body, err := json.Marshal(event{
-		Account: inv.Account, Name: inv.Name, Qualifier: inv.Qualifier, RequestID: id, Payload: inv.Payload,
+		Account: inv.Account, Name: inv.Name, Qualifier: inv.Qualifier, FunctionID: inv.FunctionID, RequestID: id, Payload: inv.Payload,
 		ClientContext: inv.ClientContext, Trace: inv.Trace, InvokedARN: inv.InvokedARN, Caller: inv.Caller, Received: received,
 	})
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", id, err)
 	}
 	err = q.cfg.Messages.Publish(ctx, queue.Message{
-		ID: id, Account: inv.Account, Group: Group(inv.Account, inv.Name), Body: body, Due: now, Published: now,
+		ID: id, Account: inv.Account, Group: Group(inv.Name, inv.FunctionID), Body: body, Due: now, Published: now,
 	})
 	if err != nil {
 		return fmt.Errorf("publish event %s: %w", id, err)
@@ -113,9 +123,13 @@ func (q *Queue) Publish(ctx context.Context, inv function.Invocation) error {
 	return nil
 }
 
+// PerFunction is how many events of one function are in flight at most: a burst for a slow one
+// leaves the others their places.
+const PerFunction = 64
+
 // Group is the queue's group of a function's events: the queue is fair between groups, and
-// purges by group when a function is deleted.
-func Group(account, name string) string { return account + "/" + name }
+// purges by group when a function is deleted. id is the function's own.
+func Group(name, id string) string { return name + "/" + id }
 
 // Run claims and runs events until ctx ends, then waits for those it has begun: an event whose
 // function is running must be acknowledged, or it runs twice. It does not wait for longer than
@@ -188,25 +202,36 @@ func (q *Queue) runOnce(ctx context.Context, c Claim) {
 		return // its environment was killed under it; the claim ends with the process
 	default:
 	}
-	// The queue counts attempts and does not know why they failed. Function errors are told
-	// from refusals by what this attempt was; a mixed history errs to fewer retries.
 	age := q.cfg.Now().Sub(m.Published)
-	v := Next(outcome, m.Attempts+1, m.Attempts+1, q.cfg.Retries, age)
+	v := Next(outcome, m.Failures+1, m.Attempts-m.Failures+1, q.cfg.Retries, age)
 	var err error
-	if v.Retry {
+	switch {
+	case v.Retry && outcome == FunctionError:
+		q.counts.retried.Add(1)
+		err = c.Fail(ctx, q.cfg.Now().Add(v.After))
+	case v.Retry:
 		q.counts.retried.Add(1)
 		err = c.Nak(ctx, q.cfg.Now().Add(v.After))
-	} else {
+	default:
 		if outcome != Done {
 			q.counts.dropped.Add(1)
-			q.log.Warn("event dropped", "request", m.ID, "group", m.Group, "condition", v.Reason, "attempts", m.Attempts+1, "error", reason)
+			q.log.Warn("event dropped", "request", m.ID, "account", m.Account, "function", nameOf(m), "condition", v.Reason, "attempts", m.Attempts+1, "error", reason)
 		}
 		err = c.Ack(ctx)
 	}
-	if err != nil {
-		// The lease was lost: another owner has the event and will run it (again).
+	switch {
+	case errors.Is(err, queue.ErrLost):
+		// Its function was deleted while it ran; or another owner has the event and runs it again.
+		q.log.Info("event is not settled", "request", m.ID, "function", nameOf(m), "error", err)
+	case err != nil:
 		q.log.Warn("event is not settled", "request", m.ID, "error", err)
 	}
+}
+
+// nameOf is the name of the function that an event is for.
+func nameOf(m queue.Message) string {
+	name, _, _ := strings.Cut(m.Group, "/")
+	return name
 }
 
 // attempt invokes the function once.
@@ -216,13 +241,15 @@ func (q *Queue) attempt(ctx context.Context, m queue.Message) (Outcome, string) 
 		return Gone, "unreadable event: " + err.Error()
 	}
 	r, err := q.cfg.Invoker.Invoke(ctx, function.Invocation{
-		Account: e.Account, Name: e.Name, Qualifier: e.Qualifier, RequestID: e.RequestID, Payload: e.Payload,
+		Account: e.Account, Name: e.Name, Qualifier: e.Qualifier, FunctionID: e.FunctionID, RequestID: e.RequestID, Payload: e.Payload,
 		ClientContext: e.ClientContext, Trace: e.Trace, InvokedARN: e.InvokedARN, Caller: e.Caller, Received: e.Received, Async: true,
 	})
 	var state *invoke.StateError
 	switch {
 	case errors.Is(err, function.ErrNotFound):
 		return Gone, err.Error()
+	case errors.Is(err, invoke.ErrRecursive):
+		return Circular, err.Error()
 	case errors.As(err, &state) && state.State == function.Failed:
 		return Gone, err.Error()
 	case err != nil:

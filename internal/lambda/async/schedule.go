@@ -14,6 +14,7 @@ const (
 	FunctionError                // the function ran and failed
 	Refused                      // throttled, or a fault of this system: it did not run, as far as is known
 	Gone                         // the function does not exist any more
+	Circular                     // it goes round in a circle, and its function does not allow that
 )
 
 // Verdict is what becomes of an event after an attempt.
@@ -46,6 +47,8 @@ func Next(outcome Outcome, failed, refused, retries int, age time.Duration) Verd
 		return Verdict{}
 	case Gone:
 		return Verdict{Reason: "FunctionDeleted"}
+	case Circular:
+		return Verdict{Reason: "RecursiveInvocation"}
 	case FunctionError:
 		if failed > min(retries, len(functionRetries)) {
 			return Verdict{Reason: "RetriesExhausted"}

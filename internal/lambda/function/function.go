@@ -23,6 +23,12 @@ import (
 // Latest is the version every function has.
 const Latest = "$LATEST"
 
+// What a function's RecursiveLoop may be.
+const (
+	Allow     = "Allow"
+	Terminate = "Terminate"
+)
+
 // The states of a function, and of its last update.
 const (
 	Pending    = "Pending"
@@ -48,6 +54,9 @@ type Function struct {
 
 	LogGroup string // /aws/lambda/NAME
 	ID       string // the function's own: one made again under the same name has another
+	// RecursiveLoop says what becomes of an invocation that goes round in a circle: Allow or
+	// Terminate, which it is when empty.
+	RecursiveLoop string `json:",omitempty"`
 	// Generation is another one whenever an environment of before must not serve any more: with
 	// the code, the runtime's image, and what of the settings an environment is made of.
 	Generation string
@@ -116,6 +125,7 @@ func (f Function) generation() string {
 // Invocation is one request to run a function.
 type Invocation struct {
 	Account, Name, Qualifier string
+	FunctionID               string // the function that was meant when it was accepted; empty means whichever has the name
 	RequestID                string
 	Payload                  []byte // whole: a signature covers it, and code must not see what is not verified
 	ClientContext            string // JSON

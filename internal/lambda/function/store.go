@@ -47,8 +47,10 @@ type Config struct {
 	Region string
 	// Prepare makes a function's code and runtime image ready to be mounted and names the image.
 	Prepare func(ctx context.Context, f Function) (Image, error)
-	Logger  *slog.Logger
-	Now     func() time.Time // default time.Now
+	// Deleting is what is deleted together with a function, in one transaction; nil means nothing.
+	Deleting func(f Function) kv.Op
+	Logger   *slog.Logger
+	Now      func() time.Time // default time.Now
 }
 
 // Store keeps functions.
@@ -211,14 +213,32 @@ func (s *Store) Tag(ctx context.Context, account, name string, set map[string]st
 	return err
 }
 
-// Delete removes a function. Environments and events of it follow by OnChange.
+// SetRecursiveLoop says what becomes of invocations of a function that go round in a circle.
+func (s *Store) SetRecursiveLoop(ctx context.Context, account, name, loop string) error {
+	_, err := s.change(ctx, account, name, "", func(r *record) error {
+		r.Function.RecursiveLoop = loop
+		if r.Serving != nil {
+			serving := *r.Serving
+			serving.RecursiveLoop = loop
+			r.Serving = &serving
+		}
+		return nil
+	})
+	return err
+}
+
+// Delete removes a function and what Config.Deleting names. Its environments follow by OnChange.
 func (s *Store) Delete(ctx context.Context, account, name string) error {
 	for {
 		row, err := s.row(account, name)
 		if err != nil {
 			return err
 		}
-		if _, err = s.cfg.KV.Txn(ctx, s.table.Delete(row)); !errors.Is(err, kv.ErrConflict) {
+		ops := []kv.Op{s.table.Delete(row)}
+		if s.cfg.Deleting != nil {
+			ops = append(ops, s.cfg.Deleting(row.Value.Function))
+		}
+		if _, err = s.cfg.KV.Txn(ctx, ops...); !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 	}

@@ -65,6 +65,9 @@ func (r *Router) Resolve(inv *function.Invocation) (function.Function, error) {
 	if err != nil {
 		return fn, err
 	}
+	if inv.FunctionID != "" && inv.FunctionID != fn.ID {
+		return fn, fmt.Errorf("%s is not the one of then: %w", inv.Name, function.ErrNotFound)
+	}
 	if q := inv.Qualifier; q != "" && q != function.Latest {
 		return fn, fmt.Errorf("%s:%s: %w", inv.Name, q, function.ErrNotFound)
 	}
@@ -75,7 +78,11 @@ func (r *Router) Resolve(inv *function.Invocation) (function.Function, error) {
 	}
 	inv.RequestID = cmp.Or(inv.RequestID, uuid.NewString())
 	inv.InvokedARN = cmp.Or(inv.InvokedARN, arnOf(fn, inv.Qualifier))
-	inv.Trace = cmp.Or(inv.Trace, r.trace())
+	trace, count := follow(cmp.Or(inv.Trace, r.trace()), fn)
+	if count > maxLoop && fn.RecursiveLoop != function.Allow {
+		return fn, fmt.Errorf("%s, request %s: %w", inv.Name, inv.RequestID, ErrRecursive)
+	}
+	inv.Trace = trace
 	if len(inv.Payload) == 0 {
 		// AWS: a function invoked without a payload gets an empty object.
 		inv.Payload = []byte("{}")
@@ -92,7 +99,7 @@ func arnOf(fn function.Function, qualifier string) string {
 }
 
 // Invoke runs an invocation and returns its result, that of a function error included. Errors:
-// function.ErrNotFound, *StateError, *ThrottledError, ErrDraining, ctx's; anything else is a
+// function.ErrNotFound, ErrRecursive, *StateError, *ThrottledError, ErrDraining, ctx's; anything else is a
 // fault of this system.
 func (r *Router) Invoke(ctx context.Context, inv function.Invocation) (function.Result, error) {
 	fn, err := r.Resolve(&inv)

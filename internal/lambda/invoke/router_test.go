@@ -77,7 +77,7 @@ func TestInvoke(t *testing.T) {
 			t.Errorf("body = %q, %v", body, err)
 		}
 		got := <-seen
-		if len(got[0]) != 36 || got[1] != tc.arn || !regexp.MustCompile(`^Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0$`).MatchString(got[2]) {
+		if len(got[0]) != 36 || got[1] != tc.arn || !regexp.MustCompile(`^Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=[0-9a-f]{8}:1$`).MatchString(got[2]) {
 			t.Errorf("the runtime saw %q", got)
 		}
 	}

@@ -57,6 +57,9 @@ func (p Position) Compare(o Position) int {
 	return cmp.Or(cmp.Compare(p.Segment, o.Segment), cmp.Compare(p.Offset, o.Offset))
 }
 
+// After is the end of the record at p that is n bytes long: where Scan goes on behind it.
+func (p Position) After(n int) Position { return Position{p.Segment, p.Offset + frameSize(n)} }
+
 // SegmentInfo describes one file of a log.
 type SegmentInfo struct {
 	ID       uint64

@@ -82,6 +82,9 @@ type Settings struct {
 	User       string
 }
 
+// registryIdle is how long a connection to a registry is kept for the next request.
+const registryIdle = 5 * time.Second
+
 // Open returns the store in config.Dir, made if absent.
 func Open(config Config) (*Store, error) {
 	config.MaxBytes = cmp.Or(config.MaxBytes, 10<<30)
@@ -91,7 +94,9 @@ func Open(config Config) (*Store, error) {
 		config.Keychain = authn.DefaultKeychain
 	}
 	if config.Transport == nil {
-		config.Transport = http.DefaultTransport
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.IdleConnTimeout = registryIdle // images are seldom pulled
+		config.Transport = t
 	}
 	if err := checkCA(config.CA); err != nil {
 		return nil, fmt.Errorf("open images: %w", err)

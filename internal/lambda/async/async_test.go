@@ -52,6 +52,7 @@ type memory struct {
 	acks []string
 	naks []time.Duration
 	fail int // claims that are to fail
+	full int // ends of claims that are to fail
 }
 
 func (m *memory) Publish(_ context.Context, msgs ...queue.Message) error {
@@ -91,17 +92,38 @@ type claim struct {
 }
 
 func (c *claim) Message() queue.Message { return c.msg }
+
+// refused tells whether the engine takes no write at present.
+func (m *memory) refused() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.full--; m.full >= 0 {
+		return errors.New("database is full")
+	}
+	return nil
+}
+
 func (c *claim) Ack(context.Context) error {
+	if err := c.m.refused(); err != nil {
+		return err
+	}
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
 	c.m.acks = append(c.m.acks, c.msg.ID)
 	return nil
 }
 func (c *claim) Fail(ctx context.Context, due time.Time) error {
-	c.msg.Failures++
-	return c.Nak(ctx, due)
+	err := c.Nak(ctx, due)
+	if err == nil {
+		c.msg.Failures++
+	}
+	return err
 }
+
 func (c *claim) Nak(_ context.Context, due time.Time) error {
+	if err := c.m.refused(); err != nil {
+		return err
+	}
 	c.m.mu.Lock()
 	c.m.naks = append(c.m.naks, time.Until(due))
 	c.m.mu.Unlock()
@@ -280,6 +302,31 @@ func TestClaimFails(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+// TestSettleFails: an engine that takes no writes for a while delays what becomes of an event, and
+// costs no attempt.
+func TestSettleFails(t *testing.T) {
+	tries := 0
+	run(t, Config{Retries: 2, Invoker: invoker(func(function.Invocation) (function.Result, error) {
+		if tries++; tries == 1 {
+			return function.Result{Error: "Unhandled"}, nil
+		}
+		return function.Result{}, nil
+	})}, func(q *Queue, m *memory) {
+		m.full = 5
+		if err := q.Publish(t.Context(), function.Invocation{Account: "1", Name: "f"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		m.mu.Lock()
+		m.full = 3
+		m.mu.Unlock()
+		time.Sleep(time.Hour)
+		if acks, naks := m.settled(); tries != 2 || len(acks) != 1 || !cmp.Equal(naks, []time.Duration{time.Minute}) {
+			t.Errorf("%d attempts, acks %v, naks %v", tries, acks, naks)
+		}
 	})
 }
 

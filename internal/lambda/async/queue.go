@@ -180,7 +180,7 @@ func (q *Queue) drain() {
 // Wait returns when no event is in flight. It is for whoever has ended Run and the environments.
 func (q *Queue) Wait() { q.tasks.Wait() }
 
-// claimPause is how long Run waits after a claim that failed.
+// claimPause is how long Run waits after a claim, or the settling of one, that failed.
 const claimPause = time.Second
 
 func pause(ctx context.Context, d time.Duration) {
@@ -204,27 +204,44 @@ func (q *Queue) runOnce(ctx context.Context, c Claim) {
 	}
 	age := q.cfg.Now().Sub(m.Published)
 	v := Next(outcome, m.Failures+1, m.Attempts-m.Failures+1, q.cfg.Retries, age)
-	var err error
 	switch {
 	case v.Retry && outcome == FunctionError:
 		q.counts.retried.Add(1)
-		err = c.Fail(ctx, q.cfg.Now().Add(v.After))
+		q.settle(m, func() error { return c.Fail(ctx, q.cfg.Now().Add(v.After)) })
 	case v.Retry:
 		q.counts.retried.Add(1)
-		err = c.Nak(ctx, q.cfg.Now().Add(v.After))
+		q.settle(m, func() error { return c.Nak(ctx, q.cfg.Now().Add(v.After)) })
 	default:
 		if outcome != Done {
 			q.counts.dropped.Add(1)
 			q.log.Warn("event dropped", "request", m.ID, "account", m.Account, "function", nameOf(m), "condition", v.Reason, "attempts", m.Attempts+1, "error", reason)
 		}
-		err = c.Ack(ctx)
+		q.settle(m, func() error { return c.Ack(ctx) })
 	}
-	switch {
-	case errors.Is(err, queue.ErrLost):
-		// Its function was deleted while it ran; or another owner has the event and runs it again.
-		q.log.Info("event is not settled", "request", m.ID, "function", nameOf(m), "error", err)
-	case err != nil:
-		q.log.Warn("event is not settled", "request", m.ID, "error", err)
+}
+
+// settle writes what became of a claim, until that is durable: an engine that has trouble for a while
+// must not keep the event until the next start.
+func (q *Queue) settle(m queue.Message, write func() error) {
+	for tries := 0; ; tries++ {
+		err := write()
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, queue.ErrLost):
+			// Its function was deleted while it ran; or another owner has the event and runs it again.
+			q.log.Info("event is not settled", "request", m.ID, "function", nameOf(m), "error", err)
+			return
+		case tries == 0:
+			q.log.Warn("event is not settled yet", "request", m.ID, "function", nameOf(m), "error", err)
+		}
+		t := time.NewTimer(claimPause)
+		select {
+		case <-t.C:
+		case <-q.abandoned:
+			t.Stop()
+			return
+		}
 	}
 }
 

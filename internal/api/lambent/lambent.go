@@ -1,5 +1,5 @@
 // Package lambent is the front door of what is the region's own and none of AWS's: what it does
-// at the moment, and its backup. The same signatures, the same authorisation as everywhere:
+// at the moment, what ran and what that costs, its root key, and its backup. The same signatures, the same authorisation as everywhere:
 // awsJson 1.0, signing name and action prefix "lambent".
 //
 // It holds no state but that one backup is made at a time; its methods may be called by any
@@ -10,7 +10,9 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
+	"lambent.dev/lambent/internal/price"
 	"lambent.dev/lambent/internal/wire"
 )
 
@@ -23,6 +25,12 @@ type Config struct {
 	Activity func(account string) (GetActivityOutput, error)
 	// Backup writes the region's state.
 	Backup func(ctx context.Context, to io.Writer) error
+	// Ledger is what ran, and Prices what that costs.
+	Ledger Ledger
+	Prices *price.Table
+	// Rotate replaces the root key and names the new one and the file it is in.
+	Rotate func(ctx context.Context) (accessKeyID, file string, err error)
+	Now    func() time.Time // default time.Now
 }
 
 // An API serves the region's own operations.
@@ -32,13 +40,21 @@ type API struct {
 }
 
 // New returns the API.
-func New(cfg Config) *API { return &API{cfg: cfg} }
+func New(cfg Config) *API {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &API{cfg: cfg}
+}
 
 // Service is the table of operations, for the listener.
 func (a *API) Service() *wire.Service {
 	return &wire.Service{
 		Name: Name, Protocol: wire.JSON10, TargetPrefix: "Lambent", Operations: []wire.Operation{
 			operation("GetActivity", a.GetActivity),
+			operation("GetUsage", a.GetUsage),
+			operation("ListInvocations", a.ListInvocations),
+			operation("RotateRootKey", a.RotateRootKey),
 			wire.OpRaw(wire.OperationSchema("CreateBackup"), wire.Of[CreateBackupInput](), a.CreateBackup,
 				wire.Auth[CreateBackupInput]("lambent:CreateBackup", nil)),
 		},

@@ -8,8 +8,8 @@
 // stream, and turns every way in which a runtime can fail into the payload AWS has for it.
 //
 // Promises: an event that Invoke reports as ErrGone or ErrBusy was seen by no code; everything
-// a runtime printed before it answered is in the log, and END and REPORT behind it, before
-// Invoke returns; output, answers and memory are bounded however the function behaves; Stop
+// a runtime printed before it answered is in the log, END and REPORT behind it, and its record in
+// the ledger, before Invoke returns; an invocation has one record, whose charge is REPORT's; output, answers and memory are bounded however the function behaves; Stop
 // leaves nothing. Invoke and Freeze exclude each other; one Invoke at a time is the caller's
 // duty; all else may be called concurrently.
 package environment
@@ -93,6 +93,7 @@ type Config struct {
 	// image's; stream is the log stream's name.
 	Variables func(fn function.Function, b Bundle, c Credentials, stream string) []string
 	Logs      Logs
+	Meter     Meter // nil: nothing is charged
 	Logger    *slog.Logger
 	// Now is the wall clock of log lines; default time.Now. Limits are kept by the monotonic one.
 	Now func() time.Time
@@ -145,6 +146,8 @@ type Environment struct {
 	maxUsed  atomic.Int64  // highest measured memory
 	started  time.Time     // what sampled counts from, by the monotonic clock
 	sampled  atomic.Int64  // when it was measured, in nanoseconds; negative before the first time
+
+	unbilled atomic.Bool // the ledger has refused a record
 
 	stopped sync.Once
 	tasks   lifecycle.Tasks

@@ -35,14 +35,15 @@ func (e *Environment) Invoke(ctx context.Context, inv function.Invocation) (func
 	if b == nil {
 		return e.invokeWithInit(ctx, inv)
 	}
-	return e.hand(ctx, b, inv, handing{limit: e.limit(), cold: cold})
+	return e.hand(ctx, b, inv, handing{limit: e.limit(), cold: cold, charge: e.newCharge(inv, cold)})
 }
 
 // handing says under which circumstances an event is handed over.
 type handing struct {
-	limit time.Duration // what is left of the function's time
-	began time.Time     // when the invocation began, if initialisation was part of it
-	cold  bool          // the environment has run nothing before
+	limit  time.Duration // what is left of the function's time
+	began  time.Time     // when the invocation began, if initialisation was part of it
+	cold   bool          // the environment has run nothing before
+	charge *charge
 }
 
 // enter makes the environment busy, thawed if it was frozen. The first to enter is cold.
@@ -89,6 +90,8 @@ func (e *Environment) invokeWithInit(ctx context.Context, inv function.Invocatio
 		e.die()
 		return function.Result{}, err
 	}
+	c := e.newCharge(inv, true)
+	c.begin() // initialisation is part of it
 	f, took, err := e.awaitInit(ctx, b, limit)
 	if err == nil && f.status == "" {
 		err = e.begin(ctx, b)
@@ -96,16 +99,17 @@ func (e *Environment) invokeWithInit(ctx context.Context, inv function.Invocatio
 	switch {
 	case err != nil:
 		e.die()
+		c.cancel()
 		_ = b.remove(ctx)
 		return function.Result{}, err
 	case f.status != "":
 		defer e.die()
 		e.endInit(ctx, b, "invoke", took, f)
 		e.stream.start(ctx, e.startEvent(inv), inv.Tail)
-		r := e.finish(ctx, inv, verdict{failure: f, duration: min(took, limit)}, 0, true)
+		r := e.finish(ctx, inv, verdict{failure: f, duration: min(took, limit)}, 0, c)
 		return r, b.remove(ctx)
 	}
-	return e.hand(ctx, b, inv, handing{limit: limit - took, began: b.began, cold: true})
+	return e.hand(ctx, b, inv, handing{limit: limit - took, began: b.began, cold: true, charge: c})
 }
 
 // hand gives the event to the runtime of b and waits for the end.
@@ -119,13 +123,15 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 	x, err := b.session.Offer(runtimeapi.Event{
 		RequestID: inv.RequestID, FunctionARN: inv.InvokedARN, Trace: inv.Trace, ClientContext: inv.ClientContext,
 		Payload: inv.Payload, Timeout: h.limit,
-		Handed: func() { e.stream.start(background, e.startEvent(inv), inv.Tail) },
+		Handed: func() { h.charge.begin(); e.stream.start(background, e.startEvent(inv), inv.Tail) },
 	})
 	if err != nil {
 		e.die()
+		h.charge.cancel()
 		return function.Result{}, ErrGone
 	}
 	if err := e.awaitHanded(ctx, b, x); err != nil {
+		h.charge.cancel()
 		return function.Result{}, err
 	}
 	e.mu.Lock()
@@ -138,6 +144,7 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 		// It was killed while it idled, which shows only now. A network stack that lives
 		// acknowledges before its code can read, so nothing has seen this event.
 		e.die()
+		h.charge.cancel()
 		return function.Result{}, ErrGone
 	}
 	if !h.began.IsZero() {
@@ -157,7 +164,7 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 		fresh = sampleAtEnd
 	}
 	e.sample(background, b, fresh)
-	return e.finish(background, inv, v, init, h.cold), nil
+	return e.finish(background, inv, v, init, h.charge), nil
 }
 
 // awaitHanded waits until the runtime has the event.
@@ -237,8 +244,8 @@ func (e *Environment) startEvent(inv function.Invocation) LogEvent {
 	return LogEvent{e.cfg.Now(), startLine(inv.RequestID, e.fn.Version)}
 }
 
-// finish writes the last lines of an invocation and makes its result.
-func (e *Environment) finish(ctx context.Context, inv function.Invocation, v verdict, init time.Duration, cold bool) function.Result {
+// finish writes the last lines of an invocation and its record, and makes its result.
+func (e *Environment) finish(ctx context.Context, inv function.Invocation, v verdict, init time.Duration, c *charge) function.Result {
 	now := e.cfg.Now()
 	used := megabytes(e.maxUsed.Load(), e.fn.Memory)
 	if v.failure.kind == outOfMemory {
@@ -268,10 +275,11 @@ func (e *Environment) finish(ctx context.Context, inv function.Invocation, v ver
 			body = fmt.Appendf(nil, `{"errorType":%q}`, v.answer.ErrorType)
 		}
 	}
+	c.end(init, v.duration, outcome)
 	return function.Result{
 		Body: io.NopCloser(bytes.NewReader(body)), Size: int64(len(body)), Error: functionError, Version: e.fn.Version, LogTail: tail,
 		Report: function.Report{
-			RequestID: inv.RequestID, Init: init, Duration: v.duration, Cold: cold,
+			RequestID: inv.RequestID, Init: init, Duration: v.duration, Cold: c.record.Cold,
 			Memory: e.fn.Memory, MaxMemory: used, Outcome: outcome,
 		},
 	}

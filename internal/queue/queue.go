@@ -15,6 +15,9 @@
 // to wait for a quarter of an hour or less, such as a retry, waits no longer than that again when
 // the clock is set back.
 //
+// Large bodies are blobs, named by content: an Ack leaves its own to the blob store's sweep, since a
+// publish of the same body may have stored it and not written its record yet.
+//
 // Concurrent publishes, acks and naks share transactions: one is begun at once when none is under
 // way, and what arrives meanwhile goes with the next. Everything is safe for concurrent use.
 package queue

@@ -81,6 +81,7 @@ func TestPerformance(t *testing.T) {
 	res.samples = append(res.samples, thawed(t, c, subjects)...)
 	t.Logf("warm-thawed: %s", time.Since(began))
 	res.front = frontEnd(t, c, name(subjects[len(subjects)-1], warmMemory))
+	res.events = events(t)
 	res.crowd = crowd(t, r, role)
 	res.took = time.Since(began)
 	if err := os.WriteFile("../../docs/performance.md", []byte(res.document(t)), 0o644); err != nil {

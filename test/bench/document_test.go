@@ -25,6 +25,7 @@ type results struct {
 	samples []*sample
 	front   front
 	crowd   crowded
+	events  []accepted
 	took    time.Duration
 }
 
@@ -71,6 +72,7 @@ steadier than the times, and p99 says more about the machine than about Lambent.
 `, coldMemory, warmMemory, thawPause/time.Millisecond, "`")
 	r.targets(&b)
 	r.notes(&b)
+	b.WriteString(eventsNote(r.events))
 	return b.String()
 }
 
@@ -107,6 +109,8 @@ func (r *results) targets(b *strings.Builder) {
 	row(fmt.Sprintf("front end's overhead on warm-hot, p50: at most %s ms", ms(frontTarget)), ms(added)+" ms", added <= frontTarget)
 	ready := slices.Max(r.crowd.ready)
 	row(fmt.Sprintf("ready with %d functions: at most %s", functions, readyTarget), ms(ready)+" ms", ready <= readyTarget)
+	most := r.events[len(r.events)-1]
+	row(fmt.Sprintf("events accepted durably from %d clients: at least %d a second", most.clients, eventsTarget), fmt.Sprintf("%.0f", most.rate), most.rate >= eventsTarget)
 	row(fmt.Sprintf("idle with %d functions: at most %d MB", functions, rssTarget>>20), fmt.Sprintf("%d MB", r.crowd.rss>>20), r.crowd.rss <= rssTarget)
 }
 

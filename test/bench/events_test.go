@@ -55,6 +55,28 @@ func (a accepted) String() string {
 	return fmt.Sprintf("%d clients: %.0f events/s, %s ms of the server's CPU time each, p50 %s ms, p99 %s ms", a.clients, a.rate, ms(a.cpu), ms(percentile(a.took, 50)), ms(percentile(a.took, 99)))
 }
 
+// eventsNote is the document's part about events.
+func eventsNote(all []accepted) string {
+	var b strings.Builder
+	b.WriteString(`
+## Events
+
+| clients | events a second | p50 ms | p99 ms | server's CPU ms each |
+|---:|---:|---:|---:|---:|
+`)
+	for _, a := range all {
+		fmt.Fprintf(&b, "| %d | %.0f | %s | %s | %s |\n", a.clients, a.rate, ms(percentile(a.took, 50)), ms(percentile(a.took, 99)), ms(a.cpu))
+	}
+	fmt.Fprintf(&b, `
+- Invocations of type Event, each answered when it is on disk. Every client waits for its answer before it
+  sends the next one, over a kept connection, for %s; clients and server share the machine. %d events
+  of the function run all the while and sleep, so that nothing else is taken from the queue.
+- Events that arrive while a transaction is under way share the next one and its fsync: one client pays for
+  a whole transaction, 32 are bounded by processors (HTTP, signature, the engine's own work).
+`, eventsFor, eventsFlying)
+	return b.String()
+}
+
 // events measures on a server of its own how many events it accepts. As many as may run at a time run
 // all the while and do nothing, so that what is measured is the way into the queue.
 func events(t *testing.T) (all []accepted) {

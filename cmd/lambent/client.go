@@ -26,8 +26,8 @@ import (
 
 // clientHelp is what the commands that speak with a region say about how they find it.
 const clientHelp = `
-The region is found by AWS's environment variables (AWS_ENDPOINT_URL or AWS_PROFILE, and
-credentials), as the AWS CLI finds it; without them by --state-dir, whose credentials are the
+The region is found by AWS's environment variables (AWS_ENDPOINT_URL_LAMBENT, AWS_ENDPOINT_URL or
+AWS_PROFILE, and credentials), as the AWS CLI finds it; without them by --state-dir, whose credentials are the
 root user's. No other address is ever asked.`
 
 // A region is a server as its client sees it.
@@ -38,10 +38,14 @@ type regionClient struct {
 
 // findRegion finds the region by the environment, else by its state directory.
 func findRegion(ctx context.Context, stateDir string) (*regionClient, error) {
-	if os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_PROFILE") != "" {
+	own := os.Getenv("AWS_ENDPOINT_URL_LAMBENT") // AWS's name for the endpoint of one service
+	if own != "" || os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_PROFILE") != "" {
 		cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 		if err != nil {
 			return nil, err
+		}
+		if own != "" {
+			cfg.BaseEndpoint = &own
 		}
 		if cfg.BaseEndpoint == nil || cfg.Credentials == nil {
 			return nil, errors.New("AWS_PROFILE names no endpoint_url or no credentials: is it a region of Lambent's?")

@@ -56,7 +56,7 @@ Is this machine fit for it?  sudo lambent doctor`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(serveCommand(), versionCommand(), doctorCommand(), runtimesCommand(), topCommand(), backupCommand(), restoreCommand())
+	c.AddCommand(serveCommand(), versionCommand(), doctorCommand(), runtimesCommand(), topCommand(), usageCommand(), keysCommand(), backupCommand(), restoreCommand())
 	return c
 }
 

@@ -33,6 +33,7 @@ type Config struct {
 	Concurrency int           // how many invocations an account runs at the same time
 	LogsMax     int64         // bytes of disk that log events take at most; 0: by the size of the disk
 	DiskLow     int64         // free bytes of the state directory's disk below which it is full; 0: by its size
+	Prices      string        // file with the prices of usage; empty: AWS's
 	LogFormat   string        // text or json
 	LogLevel    string        // debug, info, warn or error
 }
@@ -82,6 +83,7 @@ func Settings() []Setting {
 		number("concurrency", "how many invocations an account runs at the same time, a `NUMBER`", func(c *Config) *int { return &c.Concurrency }),
 		size("logs-max", "disk space of log events, a `SIZE` such as 20GiB; the oldest make room (default: a tenth of the disk, at most 10GiB)", func(c *Config) *int64 { return &c.LogsMax }),
 		size("disk-low", "free disk space below which new code, logs and events are refused, a `SIZE` (default: a twentieth of the disk, 256MiB to 1GiB)", func(c *Config) *int64 { return &c.DiskLow }),
+		text("prices", "JSON `FILE` with the prices of what runs (default: AWS's of us-east-1)", func(c *Config) *string { return &c.Prices }),
 		text("log-format", "`FORMAT` of the server's own log: text or json", func(c *Config) *string { return &c.LogFormat }),
 		text("log-level", "`LEVEL` of the server's own log: debug, info, warn or error", func(c *Config) *string { return &c.LogLevel }),
 	}

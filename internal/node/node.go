@@ -41,6 +41,8 @@ type Node struct {
 	opened   time.Time
 	sweeping sync.RWMutex // held while what nobody needs is removed, shared while a backup is made
 	dir      *statedir.Dir
+	owner    statedir.Owner // of the credentials
+	profile  sync.Mutex     // held while they are replaced
 	listener net.Listener
 	engine   *engine
 	machine  *machine
@@ -57,7 +59,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := doctor.Require(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: o.Config, log: o.Logger, version: o.Version, opened: time.Now(), heap: protect(o.Logger)}
+	n := &Node{cfg: o.Config, log: o.Logger, version: o.Version, owner: o.Owner, opened: time.Now(), heap: protect(o.Logger)}
 	defer func() {
 		if err != nil {
 			n.close()

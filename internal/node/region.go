@@ -26,7 +26,9 @@ import (
 	"lambent.dev/lambent/internal/lambda/pool"
 	"lambent.dev/lambent/internal/lifecycle"
 	"lambent.dev/lambent/internal/logstore"
+	"lambent.dev/lambent/internal/meter"
 	"lambent.dev/lambent/internal/metrics"
+	"lambent.dev/lambent/internal/price"
 	"lambent.dev/lambent/internal/wire"
 )
 
@@ -41,6 +43,8 @@ type region struct {
 	events      *async.Queue
 	bundles     *bundles
 	metrics     *metrics.Recorder
+	ledger      *meter.Ledger
+	prices      *price.Table
 }
 
 // maxBodies is the memory of requests' bodies on hosts that have it.
@@ -66,6 +70,9 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	}
 	store := r.logs // r is nil when what follows fails
 	n.onClose(func() { _ = store.Close() })
+	if err := r.openLedger(ctx, n); err != nil {
+		return nil, err
+	}
 	table, err := runtimeTable(n.cfg.Runtimes)
 	if err != nil {
 		return nil, err
@@ -84,6 +91,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 			Credentials: r.roleCredentials,
 			Variables:   r.bundles.variables,
 			Logs:        logs{r.logs},
+			Meter:       r.ledger,
 			Logger:      n.log,
 		}),
 		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, IdleTimeout: n.cfg.IdleTimeout,
@@ -96,6 +104,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 
 func (r *region) add(g *lifecycle.Group) {
 	g.Add("logs", r.logs)
+	g.Add("ledger", r.ledger)
 	g.Add("functions", r.functions)
 	g.Add("events in flight", lifecycle.Func(func(ctx context.Context) error { <-ctx.Done(); r.events.Wait(); return nil }))
 	g.Add("pool", r.pool) // its end ends what events has left in flight
@@ -132,6 +141,7 @@ func (r *region) edge(n *Node) (*edge.Server, error) {
 			lambentapi.New(lambentapi.Config{
 				Activity: func(account string) (lambentapi.GetActivityOutput, error) { return r.activity(n, account) },
 				Backup:   n.backup,
+				Ledger:   r.ledger, Prices: r.prices, Rotate: n.rotateRootKey,
 			}).Service(),
 		},
 		Authenticate: r.iam.Authenticate, Authorize: r.iam.Authorize,

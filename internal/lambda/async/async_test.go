@@ -112,15 +112,11 @@ func (c *claim) Ack(context.Context) error {
 	c.m.acks = append(c.m.acks, c.msg.ID)
 	return nil
 }
-func (c *claim) Fail(ctx context.Context, due time.Time) error {
-	err := c.Nak(ctx, due)
-	if err == nil {
-		c.msg.Failures++
-	}
-	return err
-}
+func (c *claim) Fail(_ context.Context, due time.Time) error { return c.again(due, 1) }
 
-func (c *claim) Nak(_ context.Context, due time.Time) error {
+func (c *claim) Nak(_ context.Context, due time.Time) error { return c.again(due, 0) }
+
+func (c *claim) again(due time.Time, failures int) error {
 	if err := c.m.refused(); err != nil {
 		return err
 	}
@@ -128,6 +124,7 @@ func (c *claim) Nak(_ context.Context, due time.Time) error {
 	c.m.naks = append(c.m.naks, time.Until(due))
 	c.m.mu.Unlock()
 	c.msg.Attempts++
+	c.msg.Failures += failures
 	time.AfterFunc(time.Until(due), func() { c.m.ch <- c.msg })
 	return nil
 }

@@ -29,6 +29,8 @@ var (
 	nodeAttacks string
 	//go:embed code/victim.py
 	victimCode string
+	//go:embed code/neighbours.py
+	neighbours string
 	//go:embed code/stories.py
 	stories string
 )

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,7 @@ type lines struct {
 	ids      map[string]int    // how often an id was said
 	reports  map[string]int    // REPORT lines by request id
 	requests map[string]string // the id that a request said
+	billed   map[string]int64  // milliseconds by request, of its last REPORT
 }
 
 var (
@@ -103,7 +105,7 @@ var (
 // read reads a function's log. Between a START and the next one a stream is of one request.
 func read(t *testing.T, r *regiontest.Region, name string) lines {
 	t.Helper()
-	l := lines{map[string]int{}, map[string]int{}, map[string]string{}}
+	l := lines{map[string]int{}, map[string]int{}, map[string]string{}, map[string]int64{}}
 	current := map[string]string{} // request by stream
 	pages := cloudwatchlogs.NewFilterLogEventsPaginator(cloudwatchlogs.NewFromConfig(r.Config()),
 		&cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("/aws/lambda/" + name)})
@@ -117,6 +119,10 @@ func read(t *testing.T, r *regiontest.Region, name string) lines {
 				current[*e.LogStreamName] = m[1]
 			} else if m := reportLine.FindStringSubmatch(*e.Message); m != nil {
 				l.reports[m[1]]++
+				if _, after, ok := strings.Cut(*e.Message, "Billed Duration: "); ok {
+					ms, _, _ := strings.Cut(after, " ")
+					l.billed[m[1]], _ = strconv.ParseInt(ms, 10, 64)
+				}
 			} else if id, ok := strings.CutPrefix(strings.TrimSpace(*e.Message), said); ok {
 				l.ids[id]++
 				l.requests[current[*e.LogStreamName]] = id

@@ -67,6 +67,7 @@ func TestKilled(t *testing.T) {
 	checkFunctions(t, r, all)
 	lines := waitForEvents(t, r, all)
 	checkInvocations(t, lines, all)
+	checkLedger(t, r, lines, all)
 	restart(t, r, flags)
 	checkOrphans(t, r)
 }

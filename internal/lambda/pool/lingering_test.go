@@ -2,6 +2,7 @@ package pool
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,6 +22,7 @@ func TestMemoryOfLingering(t *testing.T) {
 		time.Sleep(lingering)
 		freeMB = 120 // 160 are needed
 		h.invoke(hostile, 0)
+		synctest.Wait()
 		if _, stopped, _ := h.envs[0].is(); stopped {
 			t.Error("the idle neighbour had to go")
 		}

@@ -17,7 +17,7 @@ apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing by apt: 
 	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: demo test build runtimes lint fmt bench e2e soak fuzz update help tools
+.PHONY: demo test build runtimes lint fmt bench e2e attack soak fuzz update help tools
 
 demo: build tools runtimes ## start a region, run a Node.js, a Python and a Go function on it (ONCE=1 ends after that)
 	@go build -ldflags "-s -w" -o bin/bootstrap ./packaging/functions/go
@@ -60,8 +60,11 @@ bench: build runtimes ## measure, and write docs/performance.md
 e2e: build tools runtimes ## the end-to-end tests alone
 	$(ROOT) env CI=1 $(E2E) go test -count=1 -v -timeout 30m -p 1 ./test/e2e ./test/crash
 
-soak: build runtimes ## the crash tests in full: 50 kills, 1,000 environments; about 20 minutes
+soak: build runtimes ## the crash tests in full: 50 kills, 1,000 environments; about 10 minutes
 	$(ROOT) env CI=1 LAMBENT_SOAK=1 $(E2E) go test -count=1 -v -timeout 60m ./test/crash
+
+attack: build tools runtimes ## hostile functions, zips and twenty neighbours (a shorter form is in test)
+	$(ROOT) env CI=1 LAMBENT_ATTACK=long $(E2E) go test -count=1 -v -timeout 20m ./test/attack
 
 fuzz: ## every fuzz target, each for FUZZTIME (30s)
 	packaging/fuzz $(or $(FUZZTIME),30s)

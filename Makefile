@@ -17,7 +17,7 @@ apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing by apt: 
 	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; break; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: demo test build runtimes lint fmt bench e2e attack soak fuzz update help tools
+.PHONY: demo test build runtimes lint fmt bench e2e attack soak attack fuzz update help tools
 
 demo: build tools runtimes ## start a region, run a Node.js, a Python and a Go function on it (ONCE=1 ends after that)
 	@go build -ldflags "-s -w" -o bin/bootstrap ./packaging/functions/go

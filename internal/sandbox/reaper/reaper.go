@@ -237,9 +237,8 @@ func Main(args []string) int {
 		fmt.Fprintln(os.Stderr, "reap:", err)
 		return 1
 	}
-	if _, err := io.WriteString(os.Stdout, ready); err != nil {
-		return 1
-	}
+	// A server that has died meanwhile hears nothing; its sandboxes die all the same.
+	_, _ = io.WriteString(os.Stdout, ready)
 	os.Stdout.Close()
 	_, _ = io.Copy(io.Discard, pipe) // ends with the server
 	ctx, cancel := context.WithTimeout(context.Background(), reapTimeout)

@@ -195,3 +195,31 @@ func TestReplaced(t *testing.T) {
 		t.Error("a sandbox survived Close")
 	}
 }
+
+// TestServerDiedMeanwhile: a reaper whose server dies before it is ready has nobody to tell so, and
+// reaps.
+func TestServerDiedMeanwhile(t *testing.T) {
+	instance := fmt.Sprintf("late-%d", os.Getpid())
+	doomed := sleeper(t, hierarchy(t, instance), "s", true)
+	nobody, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	hold.Close()
+	reap := exec.Command(os.Args[0], reaper.Command, "--instance="+instance)
+	reap.Stdout, reap.ExtraFiles = stdout, []*os.File{pipe}
+	if err := reap.Run(); err != nil {
+		t.Error(err)
+		_ = doomed.Process.Kill()
+	}
+	if err := doomed.Wait(); err == nil || doomed.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("ended with %v", doomed.ProcessState)
+	}
+	stdout.Close()
+	pipe.Close()
+}

@@ -1,11 +1,11 @@
 """The Python runtime client: loads the handler, then asks the Runtime API for one event after
 another. What a function sees (context, logging, errors) is what AWS's client shows it."""
 
-import json
 import os
 import sys
 
 from lambda_context import LambdaContext
+from lambda_json import dumps, loads, refuse
 from lambda_log import LogSink, Unbuffered, set_request_id, setup_logging
 from lambda_runtime_api import RuntimeAPI
 
@@ -59,34 +59,26 @@ def error_result(error, request_id=""):
     return {"errorMessage": message, "errorType": kind, "requestId": request_id, "stackTrace": trace or []}
 
 
-class Encoder(json.JSONEncoder):
-    """JSON as AWS's client writes it: unicode as it is (from 3.12 on), Decimal as a number."""
-
-    MARK = "\0decimal:" + os.urandom(8).hex() + ":"
-
-    def __init__(self):
-        super().__init__(ensure_ascii=sys.version_info < (3, 12))
-        self.decimals = 0
-
-    def default(self, o):
-        from decimal import Decimal
-
-        if isinstance(o, Decimal):
-            if o.is_nan():
-                return float("nan")
-            self.decimals += 1
-            return self.MARK + str(o)
-        return super().default(o)
-
-
 def to_json(value):
-    encoder = Encoder()
-    text = encoder.encode(value)
-    if encoder.decimals:
+    """JSON in which a Decimal is a number, as AWS's client writes it."""
+    mark = None
+
+    def default(o):
+        nonlocal mark
+        # One is made only by who has imported decimal.
+        decimal = sys.modules.get("decimal")
+        if decimal is None or not isinstance(o, decimal.Decimal):
+            return refuse(o)
+        if o.is_nan():
+            return float("nan")
+        mark = mark or "\0decimal:" + os.urandom(8).hex() + ":"
+        return mark + str(o)
+
+    text = dumps(value, default)
+    if mark:
         import re
 
-        mark = json.dumps(Encoder.MARK, ensure_ascii=encoder.ensure_ascii)[1:-1]
-        text = re.sub('"' + re.escape(mark) + '([^"]*)"', r"\1", text)
+        text = re.sub('"' + re.escape(dumps(mark)[1:-1]) + '([^"]*)"', r"\1", text)
     return text
 
 
@@ -95,7 +87,7 @@ def answer(handler, event):
     context = LambdaContext(event)
     try:
         # AWS: only JSON bodies are decoded; Invoke sends nothing else.
-        value = json.loads(event.body)
+        value = loads(event.body)
     except ValueError as e:
         raise Fault("UnmarshalError", f"Unable to unmarshal input: {e}")
     result = handler(value, context)

@@ -1,9 +1,10 @@
 """The context object, field by field as AWS's client has it."""
 
-import json
 import os
 import sys
 import time
+
+from lambda_json import loads
 
 
 class _Fields:
@@ -41,11 +42,11 @@ class LambdaContext:
         self.tenant_id = None
         self.client_context = None
         if event.client_context:
-            values = json.loads(event.client_context)
+            values = loads(event.client_context)
             self.client_context = ClientContext(values)
             if values.get("client") is not None:
                 self.client_context.client = Client(values["client"])
-        identity = json.loads(event.identity) if event.identity else {}
+        identity = loads(event.identity) if event.identity else {}
         self.identity = CognitoIdentity(
             {
                 "cognito_identity_id": identity.get("cognitoIdentityId"),

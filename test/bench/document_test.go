@@ -119,7 +119,7 @@ func (r *results) notes(b *strings.Builder) {
 - The front end's overhead is an Invoke as its client sees it, less the Duration of its own REPORT line, less
   an empty exchange with the same server (/_lambent/health): what the server does before and after the
   environment's own exchange. On provided.al2023, n %d, %s after the request before: late enough for the
-  runtime to be asking, too early for a frozen environment. That is p50 %s ms less the Duration (p99 %s), of
+  runtime to be asking, too early for a frozen environment or a sleeping processor. That is p50 %s ms less the Duration (p99 %s), of
   which the empty exchange is %s ms. Back to back p50 is %s ms less the Duration, since the
   next request is there before the runtime has asked for it.
 - Ready is from exec to the ready line, the slowest of %d restarts. The %d functions were created in %s

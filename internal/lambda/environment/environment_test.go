@@ -132,7 +132,7 @@ func TestInvoke(t *testing.T) {
 		t.Errorf("%d sandboxes", len(m.Boxes.All()))
 	}
 	spec := m.Specs.All()[0]
-	if spec.Memory != 128<<20 || spec.Scratch != 512<<20 || spec.CPUs != 2 || spec.CPU != 1000 {
+	if spec.Memory != 128<<20 || spec.Scratch != 512<<20 || spec.CPUs != 2 || spec.CPU != 2000 {
 		t.Errorf("spec = %+v", spec)
 	}
 	if d := cmp.Diff([]int{72}, m.Boxes.All()[0].CPU()); d != "" {

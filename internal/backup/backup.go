@@ -58,7 +58,7 @@ const (
 )
 
 // Files of the state directory that are copied when they are there.
-var single = []string{"format", "account", "keys/region", "credentials", "metrics-token"}
+var single = []string{"format", "account", "keys/region", "credentials", "metrics-token", "ledger-id"}
 
 // Directories of files that only grow or go while the region runs.
 var directories = []string{"blobs", "logs", "ledger"}

@@ -46,7 +46,7 @@ var ErrEnded = errors.New("entry is not in flight")
 type Config struct {
 	KV     *kv.Store
 	Dir    string
-	Node   string // names this node's position among those of others
+	Node   string // names the position in Dir among those of others: it goes where Dir goes
 	Now    func() time.Time
 	Logger *slog.Logger
 

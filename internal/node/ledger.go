@@ -15,8 +15,13 @@ func (r *region) openLedger(ctx context.Context, n *Node) (err error) {
 	if r.prices, err = price.Load(n.cfg.Prices); err != nil {
 		return fmt.Errorf("--prices: %w", err)
 	}
+	// Not the instance: a restored region has another one, and would fold its records again.
+	id, err := n.dir.Secret("ledger-id")
+	if err != nil {
+		return err
+	}
 	if r.ledger, err = meter.Open(ctx, meter.Config{
-		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "ledger"), Node: n.dir.Instance, Logger: n.log,
+		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "ledger"), Node: id, Logger: n.log,
 	}); err != nil {
 		return err
 	}

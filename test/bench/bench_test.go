@@ -83,6 +83,8 @@ func TestPerformance(t *testing.T) {
 	res.front = frontEnd(t, c, name(subjects[len(subjects)-1], warmMemory))
 	res.events = events(t)
 	res.crowd = crowd(t, r, role)
+	res.many = multiply(t, r, role)
+	res.ledger = ledger(t)
 	res.took = time.Since(began)
 	if err := os.WriteFile("../../docs/performance.md", []byte(res.document(t)), 0o644); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,8 @@ type results struct {
 	front   front
 	crowd   crowded
 	events  []accepted
+	many    numerous
+	ledger  []time.Duration
 	took    time.Duration
 }
 
@@ -73,6 +75,7 @@ steadier than the times, and p99 says more about the machine than about Lambent.
 	r.targets(&b)
 	r.notes(&b)
 	b.WriteString(eventsNote(r.events))
+	b.WriteString(r.manyNote())
 	return b.String()
 }
 
@@ -111,6 +114,11 @@ func (r *results) targets(b *strings.Builder) {
 	row(fmt.Sprintf("ready with %d functions: at most %s", functions, readyTarget), ms(ready)+" ms", ready <= readyTarget)
 	most := r.events[len(r.events)-1]
 	row(fmt.Sprintf("events accepted durably from %d clients: at least %d a second", most.clients, eventsTarget), fmt.Sprintf("%.0f", most.rate), most.rate >= eventsTarget)
+	list := percentile(r.many.list, 50)
+	row(fmt.Sprintf("ListFunctions, a page of 50 of %d, p50: at most %s ms", many, ms(listTarget)), ms(list)+" ms", list <= listTarget)
+	row(fmt.Sprintf("GetFunction from %d clients, %d functions: at least %d a second", manyClients, many, getTarget), fmt.Sprintf("%.0f", r.many.get), r.many.get >= getTarget)
+	row(fmt.Sprintf("resident with %d functions: at most %d MB", many, manyTarget>>20), fmt.Sprintf("%d MB", r.many.rss>>20), r.many.rss <= manyTarget)
+	row(fmt.Sprintf("the ledger's part of a warm invocation: at most %d %%", ledgerTarget), fmt.Sprintf("%.1f %%", r.ledgerShare()), r.ledgerShare() <= ledgerTarget)
 	row(fmt.Sprintf("idle with %d functions: at most %d MB", functions, rssTarget>>20), fmt.Sprintf("%d MB", r.crowd.rss>>20), r.crowd.rss <= rssTarget)
 }
 

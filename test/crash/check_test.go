@@ -260,7 +260,7 @@ func needed(t *testing.T, r *regiontest.Region) map[string]bool {
 }
 
 // kept are the files of a state directory that is at rest, but for packages.
-var kept = regexp.MustCompile(`^(format|lock|instance|account|credentials|config|metrics-token|ballast` +
+var kept = regexp.MustCompile(`^(format|lock|instance|account|credentials|config|metrics-token|ledger-id|ballast` +
 	`|keys(/region(\.[a-z]+)?)?` +
 	`|etcd(/.*)?` +
 	`|blobs(/[0-9a-f]{2})?|code|images` +

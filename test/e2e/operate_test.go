@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"golang.org/x/sync/errgroup"
 
+	lambentapi "lambent.dev/lambent/internal/api/lambent"
 	"lambent.dev/lambent/test/regiontest"
 )
 
@@ -142,6 +143,7 @@ func TestBackup(t *testing.T) {
 	if _, err := r.Lambda().Invoke(context.Background(), &lambda.InvokeInput{FunctionName: aws.String("kept"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`"fail"`)}); err != nil {
 		t.Fatal(err)
 	}
+	r.waitsFor(func() bool { return r.requests("kept") == 2 }, "the first attempt")
 	ctx, cancel := context.WithCancel(context.Background())
 	var g errgroup.Group
 	acknowledged := make(chan [2]string, 10000)
@@ -172,6 +174,7 @@ func TestBackup(t *testing.T) {
 	if out, err := r.lambent(os.Environ(), "restore", file, "--state-dir", copied); err != nil || !strings.Contains(out, "--region us-east-1") {
 		t.Fatalf("%v: %s", err, out)
 	}
+	sameFile(t, r.State, copied, "ledger-id") // or the copy would charge everything once more
 	startIn(t, copied).isCopy(before)
 }
 
@@ -248,8 +251,35 @@ func (r *region) isCopy(hashes map[string]string) {
 	if err != nil || len(events.Events) == 0 || !strings.Contains(*events.Events[0].Message, "said word") {
 		r.t.Errorf("log events: %+v, %v", events, err)
 	}
+	if n := r.requests("kept"); n != 2 {
+		r.t.Errorf("%d requests are charged, not 2", n)
+	}
 	if got := r.invoke("kept", `"again"`); got.body != `"again"` {
 		r.t.Errorf("invoked: %s", got.body)
+	}
+}
+
+// requests is how many of a function are charged.
+func (r *region) requests(function string) (n int64) {
+	r.t.Helper()
+	var out lambentapi.GetUsageOutput
+	r.usage(&out)
+	for _, l := range out.Lines {
+		if l.Function == function {
+			n += l.Requests
+		}
+	}
+	return n
+}
+
+func sameFile(t *testing.T, a, b, name string) {
+	t.Helper()
+	x, err := os.ReadFile(filepath.Join(a, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if y, err := os.ReadFile(filepath.Join(b, name)); err != nil || string(x) != string(y) {
+		t.Errorf("%s is not the same (%v)", name, err)
 	}
 }
 

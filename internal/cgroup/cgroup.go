@@ -180,6 +180,24 @@ func (h *Hierarchy) Groups() ([]string, error) {
 	return out, nil
 }
 
+// Instances lists the instances that have control groups on this host.
+func (h *Hierarchy) Instances() ([]string, error) {
+	var out []string
+	for _, dir := range h.drv.dirs("") {
+		entries, err := os.ReadDir(filepath.Dir(dir))
+		if err != nil {
+			return nil, fmt.Errorf("list instances: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				out = append(out, e.Name())
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
 // Close removes the instance's own directories. It fails when groups exist.
 func (h *Hierarchy) Close() error { return removeDirs(h.drv.dirs("")) }
 

@@ -15,8 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent/internal/cgroup"
 	"lambent.dev/lambent/internal/network"
@@ -144,8 +148,36 @@ func bad(name string, status Status, err error, fix string) Finding {
 	return Finding{Name: name, Status: status, Detail: oneLine(err.Error()), Fix: fix}
 }
 
-// visitor is a name for what an examination makes, so that it meets no server's.
-func visitor() string { return "doctor-" + strings.ToLower(rand.Text()[:12]) }
+const visitorPrefix = "doctor-"
+
+// visitor is a name for what an examination makes, so that it meets no server's. It says whose it
+// is: see sweepVisitors.
+func visitor() string {
+	return fmt.Sprintf("%s%d-%s", visitorPrefix, os.Getpid(), strings.ToLower(rand.Text()[:6]))
+}
+
+// sweepVisitors removes the control groups of examinations whose process was killed.
+func sweepVisitors(ctx context.Context, h *cgroup.Hierarchy) error {
+	names, err := h.Instances()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, visitorPrefix), "-")
+		pid, err := strconv.Atoi(number)
+		if !strings.HasPrefix(name, visitorPrefix) || err != nil || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			continue
+		}
+		left, err := cgroup.Open(cgroup.Config{Instance: name})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, left.Sweep(ctx, nil), left.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // controlGroups makes one with every limit and removes it.
 func controlGroups(ctx context.Context) []Finding {
@@ -155,6 +187,7 @@ func controlGroups(ctx context.Context) []Finding {
 	if err != nil {
 		return []Finding{bad(name, Fail, err, fix)}
 	}
+	_ = sweepVisitors(ctx, h) // says nothing about this host; the next one tries again
 	g, err := h.Create("probe", cgroup.Limits{Memory: 64 << 20, CPU: 100, PIDs: 16})
 	if err == nil {
 		err = errors.Join(g.Freeze(ctx), g.Thaw(ctx), g.Delete(ctx))

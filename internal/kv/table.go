@@ -103,6 +103,24 @@ func (t *Table[T]) List(account, prefix, after string, limit int) ([]Row[T], err
 	return out, nil
 }
 
+// Each calls fn for every row, in no order of accounts: what looks at many rows and keeps few need
+// not copy all. fn must be quick and not use the store, whose lock is held.
+func (t *Table[T]) Each(fn func(row *Row[T])) error {
+	if err := t.store.Fresh(); err != nil {
+		return err
+	}
+	t.store.mu.RLock()
+	defer t.store.mu.RUnlock()
+	for _, rows := range t.accounts {
+		for i := range rows {
+			if rows[i].err == nil {
+				fn(&rows[i].Row)
+			}
+		}
+	}
+	return nil
+}
+
 // All returns the rows of every account, sorted by account and key.
 func (t *Table[T]) All() ([]Row[T], error) {
 	if err := t.store.Fresh(); err != nil {

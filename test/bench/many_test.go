@@ -78,6 +78,15 @@ func multiply(t *testing.T, r *regiontest.Region, role string) (n numerous) {
 	}
 	n.get, n.took = getFrom(t, c)
 	n.rss, _ = memory(t, r.PID())
+	for i := range many { // by many clients at once, or the test's end takes minutes
+		g.Go(func() error {
+			_, err := api.DeleteFunction(context.Background(), &lambda.DeleteFunctionInput{FunctionName: aws.String(fmt.Sprintf("crowd-%04d", i))})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 

@@ -67,13 +67,17 @@ type rowRev struct {
 
 // begin begins what is to be done and not begun yet.
 func (p *preparations) begin(ctx context.Context) error {
-	rows, err := p.store.table.All()
+	var open []kv.Row[record] // every change looks at all rows: only these are copied
+	err := p.store.table.Each(func(row *kv.Row[record]) {
+		if f := &row.Value.Function; f.State == Pending || f.Updating() {
+			open = append(open, *row)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		f, key := row.Value.Function, rowRev{row.Account, row.Key, row.Rev}
-		if (f.State == Pending || f.Updating()) && p.claim(key) {
+	for _, row := range open {
+		if key := (rowRev{row.Account, row.Key, row.Rev}); p.claim(key) {
 			p.tasks.Go("prepare function", func() { p.one(ctx, key, row) })
 		}
 	}

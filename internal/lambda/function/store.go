@@ -283,14 +283,13 @@ func newRevision() string { return uuid.NewString() }
 // the one it has. Creations at the same time may exceed the limit by what they bring: it guards
 // the disk, not a promise.
 func (s *Store) fits(account, name string, size int64) error {
-	rows, err := s.table.List(account, "", "", 0)
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		if r.Key != name {
+	err := s.table.Each(func(r *kv.Row[record]) {
+		if r.Account == account && r.Key != name {
 			size += r.Value.Function.Code.Size
 		}
+	})
+	if err != nil {
+		return err
 	}
 	if size > CodeStorage {
 		return ErrStorage

@@ -16,11 +16,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -47,7 +45,7 @@ type Server struct {
 
 	mu       sync.RWMutex
 	sessions map[netip.Addr]*Session
-	conns    map[netip.Addr]map[*conn]struct{}
+	conns    map[netip.Addr]int
 }
 
 // New returns a server without sessions.
@@ -56,7 +54,7 @@ func New(c Config) *Server {
 		log:      cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		mux:      http.NewServeMux(),
 		sessions: map[netip.Addr]*Session{},
-		conns:    map[netip.Addr]map[*conn]struct{}{},
+		conns:    map[netip.Addr]int{},
 	}
 	const root = "/2018-06-01/"
 	s.mux.HandleFunc("GET "+root+"ping", ping)
@@ -74,23 +72,14 @@ func (s *Server) Attach(addr netip.Addr, session *Session) {
 	s.sessions[addr.Unmap()] = session
 }
 
-// Detach forgets addr if it still belongs to session, and closes its connections: a sandbox that
-// was killed says no goodbye, and who has the address next may open as many as anybody.
+// Detach forgets addr if it still belongs to session. Its connections end with its network, which closes
+// them (network.Detach).
 func (s *Server) Detach(addr netip.Addr, session *Session) {
-	for _, c := range s.forget(addr.Unmap(), session) {
-		_ = c.Close()
-	}
-}
-
-// forget takes the session off the address and returns its connections.
-func (s *Server) forget(addr netip.Addr, session *Session) []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sessions[addr] != session {
-		return nil
+	if s.sessions[addr.Unmap()] == session {
+		delete(s.sessions, addr.Unmap())
 	}
-	delete(s.sessions, addr)
-	return slices.Collect(maps.Keys(s.conns[addr]))
 }
 
 // Serve answers connections of l until ctx ends; then it closes l and every connection.
@@ -147,26 +136,21 @@ func ping(w http.ResponseWriter, _ *http.Request) {
 }
 
 // admit counts a connection in, or refuses it.
-func (s *Server) admit(c *conn) bool {
+func (s *Server) admit(addr netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sessions[c.addr] == nil || len(s.conns[c.addr]) >= maxConns {
+	if s.sessions[addr] == nil || s.conns[addr] >= maxConns {
 		return false
 	}
-	if s.conns[c.addr] == nil {
-		s.conns[c.addr] = map[*conn]struct{}{}
-	}
-	s.conns[c.addr][c] = struct{}{}
+	s.conns[addr]++
 	return true
 }
 
-// release gives a connection's place back. Idempotent.
-func (s *Server) release(c *conn) {
+func (s *Server) release(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns[c.addr], c)
-	if len(s.conns[c.addr]) == 0 {
-		delete(s.conns, c.addr)
+	if s.conns[addr]--; s.conns[addr] <= 0 {
+		delete(s.conns, addr)
 	}
 }
 
@@ -179,37 +163,31 @@ type listener struct {
 // Accept returns the next admitted connection.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		accepted, err := l.Listener.Accept()
+		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		addr, ok := accepted.RemoteAddr().(*net.TCPAddr)
-		if !ok {
-			_ = accepted.Close()
+		addr, ok := c.RemoteAddr().(*net.TCPAddr)
+		if !ok || !l.server.admit(addr.AddrPort().Addr().Unmap()) {
+			_ = c.Close()
 			continue
 		}
-		c := &conn{Conn: accepted, server: l.server, addr: addr.AddrPort().Addr().Unmap()}
-		if !l.server.admit(c) {
-			_ = accepted.Close()
-			continue
-		}
-		if t, ok := accepted.(*net.TCPConn); ok {
+		if t, ok := c.(*net.TCPConn); ok {
 			// A frozen sandbox answers no probe: keep-alive would cut its parked /next.
 			_ = t.SetKeepAlive(false)
 		}
-		return c, nil
+		return &conn{Conn: c, release: sync.OnceFunc(func() { l.server.release(addr.AddrPort().Addr().Unmap()) })}, nil
 	}
 }
 
 // conn gives its place back when it closes.
 type conn struct {
 	net.Conn
-	server *Server
-	addr   netip.Addr
+	release func()
 }
 
 // Close closes the connection.
 func (c *conn) Close() error {
-	c.server.release(c)
+	c.release()
 	return c.Conn.Close()
 }

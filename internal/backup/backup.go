@@ -8,7 +8,7 @@
 // Consistent: the state engine's keys are those of one revision; blobs, log and ledger segments are
 // copied after it, so that everything the keys refer to is there. What comes later than the
 // revision may be in segments (a log line, a usage record) and harms nothing. The caller keeps
-// sweeps away while Write runs. Leased keys are left out: their owners are gone when it is restored.
+// sweeps away while Write runs, those that move records between segments among them. Leased keys are left out: their owners are gone when it is restored.
 //
 // Left out is what is derived (images, code as EROFS, runsc) and what names the original on its
 // host (instance). An archive holds the region's keys: who has it has the region.

@@ -116,3 +116,25 @@ func TestBudgetShrinks(t *testing.T) {
 		t.Errorf("the last event is gone")
 	}
 }
+
+// TestHold: while segments are held for a copy, none goes, whatever the budget and retention say, and
+// writers are not held up; what was due happens afterwards.
+func TestHold(t *testing.T) {
+	st := start(t)
+	st.cfg.MaxBytes = 32 << 10
+	st.reopen()
+	release := st.Hold()
+	before := st.log.Segments()
+	for i := range 100 {
+		st.append("g", "s", epoch.Add(time.Duration(i)*time.Second), strings.Repeat("x", 1000))
+	}
+	held := st.log.Segments()
+	if len(held) < 100*1000/(4<<10) || held[0].ID != before[0].ID {
+		t.Errorf("%d segments are left, from %d", len(held), held[0].ID)
+	}
+	release()
+	check(t, st.Sweep(t.Context()))
+	if n := st.Stats().Bytes; n > 32<<10 {
+		t.Errorf("%d bytes after the copy", n)
+	}
+}

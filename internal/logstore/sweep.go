@@ -20,6 +20,12 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return s.budget()
 }
 
+// Hold leaves every segment where it is, for whoever copies them, until release. Appends go on.
+func (s *Store) Hold() (release func()) {
+	s.sweeps.Lock()
+	return s.sweeps.Unlock
+}
+
 // giveBack drops and rewrites segments.
 func (s *Store) giveBack(ctx context.Context) error {
 	s.sweeps.Lock()

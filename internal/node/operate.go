@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"slices"
 	"time"
 
 	lambentapi "lambent.dev/lambent/internal/api/lambent"
 	"lambent.dev/lambent/internal/backup"
 	"lambent.dev/lambent/internal/lambda/function"
+	"lambent.dev/lambent/internal/statedir"
 )
 
 // activity is what an account's functions do, and the region with them.
@@ -61,10 +63,12 @@ func (r *region) exists(account, name string) bool {
 	return !errors.Is(err, function.ErrNotFound)
 }
 
-// backup writes the state of the region. Nothing is swept meanwhile.
+// backup writes the state of the region. Nothing is swept meanwhile, and no log event moves to a segment
+// that was not there when the copying began.
 func (n *Node) backup(ctx context.Context, to io.Writer) error {
 	n.sweeping.RLock()
 	defer n.sweeping.RUnlock()
+	defer n.region.logs.Hold()()
 	began := time.Now()
 	err := backup.Write(ctx, backup.Config{
 		Client: n.engine.etcd.Client(), Dir: n.dir.Path,
@@ -74,4 +78,20 @@ func (n *Node) backup(ctx context.Context, to io.Writer) error {
 		n.log.Info("backup made", "took", time.Since(began).Round(time.Millisecond))
 	}
 	return err
+}
+
+// rotateRootKey replaces the root key in the state, then in the credentials file. A crash between
+// the two is mended by the next start, which writes the file anew.
+func (n *Node) rotateRootKey(ctx context.Context) (accessKeyID, file string, err error) {
+	n.profile.Lock()
+	defer n.profile.Unlock()
+	key, err := n.region.credentials.RotateRoot(ctx, n.dir.Account)
+	if err != nil {
+		return "", "", err
+	}
+	n.log.Info("replaced the root access key", "id", key.ID)
+	err = n.dir.WriteProfile(statedir.Profile{
+		AccessKeyID: key.ID, Secret: key.Secret, Region: n.cfg.Region, Endpoint: n.URL(),
+	}, n.owner)
+	return key.ID, filepath.Join(n.dir.Path, "credentials"), err
 }

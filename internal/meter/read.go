@@ -152,11 +152,12 @@ func (l *Ledger) List(ctx context.Context, q Query) (records []Record, cursor st
 	if err != nil {
 		return nil, "", err
 	}
+	read := 0
 	err = l.log.Scan(cmp.Or(at, l.since(q.From)), func(pos segment.Position, rec []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if rec[0] != kindEnd {
+		if read++; rec[0] != kindEnd {
 			return nil
 		}
 		e, err := decode(rec)
@@ -173,30 +174,13 @@ func (l *Ledger) List(ctx context.Context, q Query) (records []Record, cursor st
 		records = append(records, e.Record)
 		return nil
 	})
+	if errors.Is(err, segment.ErrCorrupt) && read == 0 && q.After != "" {
+		return nil, "", fmt.Errorf("%w: no record begins there", ErrCursor)
+	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, "", fmt.Errorf("list ledger records: %w", err)
 	}
 	return records, cursor, nil
-}
-
-// Records calls fn for every raw record of an account, and of one function if it is named, that
-// started within [from, to).
-func (l *Ledger) Records(ctx context.Context, account, function string, from, to time.Time, fn func(Record) error) error {
-	q := Query{Account: account, Function: function, From: from, To: to, Limit: 1000}
-	for {
-		page, next, err := l.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		for _, r := range page {
-			if err := fn(r); err != nil {
-				return err
-			}
-		}
-		if q.After = next; next == "" {
-			return nil
-		}
-	}
 }
 
 // since is the beginning of the first segment that can hold a record that started at from.

@@ -27,6 +27,9 @@ type Sample struct {
 	LogsDropped, LogsTrimmed       uint64
 	Database, DatabaseUse, DBQuota int64
 
+	Ledger                               int64 // bytes of its records
+	LedgerLate, LedgerFailed, LedgerLost int64 // records that wait for the disk, writes that failed, records given up
+
 	Syncs     uint64 // fsyncs of log segments
 	SyncsTook time.Duration
 }
@@ -92,6 +95,9 @@ var singles = []gauge{
 	}),
 	single(isCounter, "log_events_dropped_total", "Log events that a full disk had no room for.", func(s Sample) float64 { return float64(s.LogsDropped) }),
 	single(isCounter, "log_trimmed_bytes_total", "Log events that made room for newer ones, in bytes.", func(s Sample) float64 { return float64(s.LogsTrimmed) }),
+	single(isGauge, "ledger_waiting_records", "Records of invocations that wait in memory for the disk.", func(s Sample) float64 { return float64(s.LedgerLate) }),
+	single(isCounter, "ledger_failed_writes_total", "Writes to the ledger that failed.", func(s Sample) float64 { return float64(s.LedgerFailed) }),
+	single(isCounter, "ledger_lost_records_total", "Records of invocations given up: the bill is too low by them.", func(s Sample) float64 { return float64(s.LedgerLost) }),
 	single(isGauge, "database_bytes", "Size of the state engine's database.", func(s Sample) float64 { return float64(s.Database) }),
 	single(isGauge, "database_used_bytes", "Of it, what holds data.", func(s Sample) float64 { return float64(s.DatabaseUse) }),
 	single(isGauge, "database_quota_bytes", "Size at which writes are refused.", func(s Sample) float64 { return float64(s.DBQuota) }),
@@ -132,5 +138,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(filesBytes, isGauge, float64(s.Blobs), "blobs")
 	out <- prometheus.MustNewConstMetric(filesBytes, isGauge, float64(s.Logs), "logs")
+	out <- prometheus.MustNewConstMetric(filesBytes, isGauge, float64(s.Ledger), "ledger")
 	out <- prometheus.MustNewConstSummary(fsync, s.Syncs, s.SyncsTook.Seconds(), nil)
 }

@@ -26,7 +26,7 @@ func (r *region) newMetrics(n *Node) *metrics.Recorder {
 
 func (r *region) sample(n *Node, blobs *dirSize) metrics.Sample {
 	environments, events, fate := r.pool.Stats(), n.engine.events.Stats(), r.events.Stats()
-	disk, logs, db := n.engine.disk.Stats(), r.logs.Stats(), n.engine.etcd.Usage()
+	disk, logs, ledger, db := n.engine.disk.Stats(), r.logs.Stats(), r.ledger.Stats(), n.engine.etcd.Usage()
 	return metrics.Sample{
 		Now:         time.Now(),
 		Concurrency: environments.Invocations, ConcurrencyLimit: n.cfg.Concurrency, Waiting: environments.Waiting,
@@ -36,6 +36,7 @@ func (r *region) sample(n *Node, blobs *dirSize) metrics.Sample {
 		EventsRetried: fate.Retried, EventsDropped: fate.Dropped,
 		DiskSize: disk.Size, DiskFree: disk.Free, DiskLow: disk.Low, DiskFull: disk.Full,
 		Blobs: blobs.bytes(), Logs: logs.Bytes, LogsDropped: uint64(logs.Dropped), LogsTrimmed: uint64(logs.Trimmed),
+		Ledger: ledger.Bytes, LedgerLate: int64(ledger.Late), LedgerFailed: ledger.Failed, LedgerLost: ledger.Lost,
 		Database: db.Bytes, DatabaseUse: db.InUse, DBQuota: db.Quota,
 		Syncs: logs.Syncs.Syncs, SyncsTook: logs.Syncs.Took,
 	}

@@ -15,7 +15,8 @@ const stride = 64 << 10
 // off, one that is slow is not.
 type pacer struct {
 	http.ResponseWriter
-	each time.Duration
+	each  time.Duration
+	since time.Time // when the deadline was set; once it has been
 }
 
 // Write implements io.Writer.
@@ -37,8 +38,14 @@ func (w *pacer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// hasten sets the deadline anew, unless that was done a moment ago: short answers pay for one.
 func (w *pacer) hasten() {
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.each)) // not every connection has deadlines
+	now := time.Now()
+	if now.Sub(w.since) < w.each/8 {
+		return
+	}
+	w.since = now
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(w.each)) // not every connection has deadlines
 }
 
 // Unwrap is for http.ResponseController.

@@ -32,11 +32,7 @@ when it is whole.
 	}
 	addSettings(c, "state-dir")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		settings, err := loadSettings(c)
-		if err != nil {
-			return err
-		}
-		r, err := findRegion(c.Context(), settings.StateDir)
+		r, err := regionOf(c)
 		if err != nil {
 			return err
 		}

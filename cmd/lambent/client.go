@@ -20,6 +20,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/spf13/cobra"
 
 	lambentapi "lambent.dev/lambent/internal/api/lambent"
 )
@@ -34,6 +35,15 @@ root user's. No other address is ever asked.`
 type regionClient struct {
 	endpoint, region string
 	credentials      aws.CredentialsProvider
+}
+
+// regionOf finds the region that a command is about.
+func regionOf(c *cobra.Command) (*regionClient, error) {
+	settings, err := loadSettings(c)
+	if err != nil {
+		return nil, err
+	}
+	return findRegion(c.Context(), settings.StateDir)
 }
 
 // findRegion finds the region by the environment, else by its state directory.

@@ -31,11 +31,7 @@ then on. Only the root user may. Sessions of functions' roles and keys of users 
 	}
 	addSettings(c, "state-dir")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := loadSettings(c)
-		if err != nil {
-			return err
-		}
-		r, err := findRegion(c.Context(), settings.StateDir)
+		r, err := regionOf(c)
 		if err != nil {
 			return err
 		}

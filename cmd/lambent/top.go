@@ -41,11 +41,7 @@ listed from its first invocation on.
 		case *every < 100*time.Millisecond:
 			return fmt.Errorf("--every: at least 100ms")
 		}
-		settings, err := loadSettings(c)
-		if err != nil {
-			return err
-		}
-		r, err := findRegion(c.Context(), settings.StateDir)
+		r, err := regionOf(c)
 		if err != nil {
 			return err
 		}

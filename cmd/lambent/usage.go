@@ -54,11 +54,7 @@ the server was given with --prices.
 		case f.function != "" && !f.invocations:
 			return fmt.Errorf("--function needs --invocations")
 		}
-		settings, err := loadSettings(c)
-		if err != nil {
-			return err
-		}
-		r, err := findRegion(c.Context(), settings.StateDir)
+		r, err := regionOf(c)
 		if err != nil {
 			return err
 		}

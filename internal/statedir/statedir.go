@@ -9,7 +9,9 @@
 //	credentials  the root access key, in the format of AWS's files, profile "lambent"
 //	config       the endpoint and region, likewise
 //	metrics-token  who has it may read /metrics
-//	etcd/ blobs/ code/ images/ layout/ logs/ run/ runsc/
+//	ledger-id    names the ledger; a backup keeps it, other than instance
+//	ballast      room on the disk that is given back last
+//	etcd/ blobs/ code/ images/ layout/ ledger/ logs/ run/ runsc/
 //
 // A Dir is not safe for concurrent use; a server opens one before it starts anything else.
 package statedir

@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,30 +42,10 @@ type region struct {
 	api  *lambda.Client
 }
 
-// need gives an environment variable of the Makefile's, or skips: in CI it fails.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	v := os.Getenv(name)
-	switch {
-	case v != "":
-		return v
-	case os.Getenv("CI") != "":
-		t.Fatalf("%s is not set: run this by `make attack`", name)
-	}
-	t.Skipf("%s is not set: run this by `make attack`", name)
-	return ""
-}
-
 // start starts a server on a fresh state directory.
 func start(t *testing.T, flags ...string) *region {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("not root")
-		}
-		t.Skip("needs root for sandboxes")
-	}
-	r := regiontest.New(t, need(t, "LAMBENT_E2E"), need(t, "LAMBENT_RUNTIMES"), filepath.Join(t.TempDir(), "state"))
+	r := regiontest.FromEnv(t, os.Getenv)
 	r.Up(flags...)
 	return &region{r, t, r.Role("powerless"), r.Lambda()}
 }

@@ -1,14 +1,6 @@
 package lambent
 
-import (
-	"context"
-	"errors"
-	"net/http"
-
-	"lambent.dev/lambent/internal/iam"
-	"lambent.dev/lambent/internal/kv"
-	"lambent.dev/lambent/internal/wire"
-)
+import "context"
 
 // GetActivityInput has no members.
 type GetActivityInput struct{}
@@ -44,16 +36,13 @@ type FunctionActivity struct {
 
 // GetActivity serves GetActivity.
 func (a *API) GetActivity(ctx context.Context, _ *GetActivityInput) (*GetActivityOutput, error) {
-	p, ok := iam.PrincipalFrom(ctx)
-	if !ok {
-		return nil, errors.New("the request has no principal")
-	}
-	out, err := a.cfg.Activity(p.Account)
-	if errors.Is(err, kv.ErrStale) {
-		return nil, &wire.Error{Code: "ServiceUnavailable", Message: "The service is unavailable. Try again.", Status: http.StatusServiceUnavailable, ServerFault: true}
-	}
+	p, err := caller(ctx)
 	if err != nil {
 		return nil, err
+	}
+	out, err := a.cfg.Activity(p.Account)
+	if err != nil {
+		return nil, unavailable(err)
 	}
 	return &out, nil
 }

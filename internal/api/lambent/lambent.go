@@ -8,10 +8,13 @@ package lambent
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/price"
 	"lambent.dev/lambent/internal/wire"
 )
@@ -59,6 +62,28 @@ func (a *API) Service() *wire.Service {
 				wire.Auth[CreateBackupInput]("lambent:CreateBackup", nil)),
 		},
 	}
+}
+
+// caller is who makes the request.
+func caller(ctx context.Context) (iam.Principal, error) {
+	p, ok := iam.PrincipalFrom(ctx)
+	if !ok {
+		return p, errors.New("the request has no principal")
+	}
+	return p, nil
+}
+
+// rootOnly refuses everybody but the account's root user, whatever policies say.
+func rootOnly(ctx context.Context, action, why string) error {
+	p, err := caller(ctx)
+	if err == nil && p.Kind != iam.Root {
+		err = &wire.Error{
+			Code:    "AccessDeniedException",
+			Message: "User: " + p.ARN + " is not authorized to perform: lambent:" + action + " because " + why,
+			Status:  http.StatusForbidden,
+		}
+	}
+	return err
 }
 
 func operation[In, Out any](name string, h func(context.Context, *In) (*Out, error)) wire.Operation {

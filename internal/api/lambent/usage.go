@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/kv"
 	"lambent.dev/lambent/internal/meter"
 	"lambent.dev/lambent/internal/price"
@@ -70,9 +69,9 @@ func used(s meter.Sums) price.Usage {
 
 // GetUsage serves GetUsage.
 func (a *API) GetUsage(ctx context.Context, in *GetUsageInput) (*GetUsageOutput, error) {
-	p, ok := iam.PrincipalFrom(ctx)
-	if !ok {
-		return nil, errors.New("the request has no principal")
+	p, err := caller(ctx)
+	if err != nil {
+		return nil, err
 	}
 	from, to, err := a.span(in.From, in.To)
 	if err != nil {
@@ -236,9 +235,9 @@ const maxInvocations = 1000
 
 // ListInvocations serves ListInvocations.
 func (a *API) ListInvocations(ctx context.Context, in *ListInvocationsInput) (*ListInvocationsOutput, error) {
-	p, ok := iam.PrincipalFrom(ctx)
-	if !ok {
-		return nil, errors.New("the request has no principal")
+	p, err := caller(ctx)
+	if err != nil {
+		return nil, err
 	}
 	from, to, err := a.span(in.From, in.To)
 	if err != nil {

@@ -33,15 +33,7 @@ func (p *Pool) Functions() []FunctionStats {
 	for s := range p.slots {
 		f := of(s.group)
 		f.Memory += s.env.Resident()
-		switch {
-		case s.state == busy:
-			f.Busy++
-		case s.frozen:
-			f.Frozen++
-			f.Idle++
-		default:
-			f.Idle++
-		}
+		s.count(&f.Busy, &f.Idle, &f.Frozen)
 	}
 	for _, g := range p.groups {
 		f := of(g)
@@ -55,6 +47,18 @@ func (p *Pool) Functions() []FunctionStats {
 	return out
 }
 
+// count adds an environment to those of its state.
+func (s *slot) count(isBusy, idle, frozen *int) {
+	if s.state == busy {
+		*isBusy++
+		return
+	}
+	*idle++
+	if s.frozen {
+		*frozen++
+	}
+}
+
 // Stats is the pool's present state.
 func (p *Pool) Stats() (st Stats) {
 	p.mu.Lock()
@@ -62,15 +66,7 @@ func (p *Pool) Stats() (st Stats) {
 	st.Environments, st.Booting = len(p.slots), p.boots
 	for s := range p.slots {
 		st.Memory += s.env.Resident()
-		switch {
-		case s.state == busy:
-			st.Busy++
-		case s.frozen:
-			st.Frozen++
-			st.Idle++
-		default:
-			st.Idle++
-		}
+		s.count(&st.Busy, &st.Idle, &st.Frozen)
 	}
 	for _, g := range p.groups {
 		st.Waiting += len(g.waiters)

@@ -35,3 +35,6 @@ func (l *Log) Dirty() bool {
 	defer l.mu.RUnlock()
 	return l.dirty
 }
+
+// SetFsync replaces what brings a file to the disk.
+func (l *Log) SetFsync(fsync func(*os.File) error) { l.fsync = fsync }

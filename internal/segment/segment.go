@@ -75,6 +75,8 @@ type Log struct {
 	count atomic.Uint64 // of fsyncs
 	took  atomic.Int64  // of all of them, nanoseconds
 
+	fsync func(*os.File) error // (*os.File).Sync; tests slow it down
+
 	mu     sync.RWMutex // guards what follows
 	files  []*file      // oldest first; the last one is written to
 	dirty  bool         // something was written since the last fsync began
@@ -90,7 +92,7 @@ func Open(cfg Config) (*Log, error) {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 64<<20)
 	cfg.SyncEvery = cmp.Or(cfg.SyncEvery, 50*time.Millisecond)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	l := &Log{cfg: cfg, wake: make(chan struct{}, 1)}
+	l := &Log{cfg: cfg, wake: make(chan struct{}, 1), fsync: (*os.File).Sync}
 	if err := l.load(); err != nil {
 		for _, f := range l.files {
 			f.f.Close()
@@ -263,7 +265,7 @@ func (l *Log) Sync() error {
 	last := l.files[len(l.files)-1]
 	l.mu.Unlock()
 	began := time.Now()
-	err := last.f.Sync()
+	err := l.fsync(last.f)
 	l.took.Add(int64(time.Since(began)))
 	l.count.Add(1)
 	if err != nil {

@@ -325,6 +325,34 @@ func TestGroupSync(t *testing.T) {
 	})
 }
 
+// TestAppendDuringSync: while an fsync takes its time, appends and reads go on.
+func TestAppendDuringSync(t *testing.T) {
+	l := open(t, t.TempDir(), 0)
+	entered, release := make(chan struct{}), make(chan struct{})
+	l.SetFsync(func(f *os.File) error {
+		close(entered)
+		<-release
+		return f.Sync()
+	})
+	appendOne(t, l, "before")
+	wait := lifecycle.Go("sync", func() {
+		if err := l.Sync(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-entered
+	pos := appendOne(t, l, "meanwhile")
+	if rec, err := l.Read(pos); err != nil || string(rec) != "meanwhile" {
+		t.Errorf("read %q, %v", rec, err)
+	}
+	close(release)
+	wait()
+	if !l.Dirty() {
+		t.Error("what came during the fsync counts as on disk")
+	}
+	l.SetFsync((*os.File).Sync)
+}
+
 // TestFailedSync: after an fsync failed nothing may be acknowledged any more.
 func TestFailedSync(t *testing.T) {
 	l := open(t, t.TempDir(), 0)

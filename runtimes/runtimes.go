@@ -10,8 +10,9 @@ import "embed"
 //go:embed table.json
 var Table []byte
 
-// Clients holds node/, python/ and provided/ (each becomes /var/runtime in an image of that
-// family) and wrapper, which every image has at /var/runtime/wrapper.
+// Clients holds node/ and python/ (each becomes /var/runtime in an image of that family) and
+// wrapper, which every image has at /var/runtime/wrapper. That of custom runtimes is package
+// bootstrap.
 //
-//go:embed node python provided wrapper
+//go:embed node python wrapper
 var Clients embed.FS

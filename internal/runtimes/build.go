@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"lambent.dev/lambent/runtimes"
+	"lambent.dev/lambent/runtimes/bootstrap"
 )
 
 // group is the state of a build of images that share a Debian base.
@@ -227,15 +229,17 @@ func prune(dir string) error {
 	})
 }
 
-// client adds our own runtime client and init.
+// client adds our own runtime client.
 func (b *builder) client(ctx context.Context, g *group, r recipe, root *os.Root) (*layer, error) {
-	src, err := fs.Sub(b.options.Clients, r.Family)
-	if err != nil {
-		return nil, err
-	}
-	names, err := copyFS(root, "var/runtime", src)
-	if err != nil {
-		return nil, err
+	var names []string
+	if r.Family != "provided" {
+		src, err := fs.Sub(b.options.Clients, r.Family)
+		if err != nil {
+			return nil, err
+		}
+		if names, err = copyFS(root, "var/runtime", src); err != nil {
+			return nil, err
+		}
 	}
 	wrapper, err := fs.ReadFile(b.options.Clients, "wrapper")
 	if err != nil {
@@ -261,16 +265,15 @@ func (b *builder) client(ctx context.Context, g *group, r recipe, root *os.Root)
 			return nil, err
 		}
 		names = append(names, "var/runtime/ca-cert.pem")
-	}
-	if b.options.InitBinary != "" {
-		data, err := os.ReadFile(b.options.InitBinary)
+	case "provided":
+		program, err := bootstrap.Program(runtime.GOARCH)
 		if err != nil {
 			return nil, err
 		}
-		if err := root.WriteFile("var/rapid/init", data, 0o755); err != nil {
+		if err := root.WriteFile("var/runtime/bootstrap", program, 0o755); err != nil {
 			return nil, err
 		}
-		names = append(names, "var/rapid/init")
+		names = append(names, "var/runtime/bootstrap")
 	}
 	return b.pack(g.root, names...)
 }

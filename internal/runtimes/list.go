@@ -19,7 +19,7 @@ type Status struct {
 }
 
 // List reports on every image that has a recipe, and on what else the layout holds under a name.
-// Current needs the same clients and init that Build would be given; the rest of options is not used.
+// Current needs the same clients that Build would be given; the rest of options is not used.
 func List(options Options) ([]Status, error) {
 	all, err := recipes()
 	if err != nil {

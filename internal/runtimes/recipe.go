@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
 	"lambent.dev/lambent/runtimes"
+	"lambent.dev/lambent/runtimes/bootstrap"
 )
 
 // version of what this package does with a recipe; another version builds anew.
@@ -90,15 +91,12 @@ func (b *builder) digest(r recipe) (string, error) {
 			return "", fmt.Errorf("digest of %s: %w", r.Name, err)
 		}
 	}
-	if b.options.InitBinary != "" {
-		f, err := os.Open(b.options.InitBinary)
+	if r.Family == "provided" {
+		program, err := bootstrap.Program(runtime.GOARCH)
 		if err != nil {
 			return "", err
 		}
-		defer f.Close()
-		if _, err := io.Copy(sum, f); err != nil {
-			return "", err
-		}
+		sum.Write(program)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

@@ -50,7 +50,6 @@ const (
 type Options struct {
 	Names      []string  // runtime identifiers; empty: the recipes' default set
 	LayoutDir  string    // the OCI layout, made if absent
-	InitBinary string    // path of the static init that goes to /var/rapid/init; empty: none
 	Clients    fs.FS     // the runtime clients; runtimes.Clients by default
 	Mirror     string    // URL of a Debian archive; by default the one in apt's configuration
 	Force      bool      // build what is there already, for newer packages

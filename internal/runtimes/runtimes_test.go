@@ -252,7 +252,7 @@ func newTestBuilder(t *testing.T, options Options) *builder {
 	return b
 }
 
-// TestList: an image is current until its recipe, its client or the init changes.
+// TestList: an image is current until its recipe or its client changes.
 func TestList(t *testing.T) {
 	clients := fstest.MapFS{"python/bootstrap.py": {Data: []byte("1")}, "wrapper": {Data: []byte("w")}}
 	b := newTestBuilder(t, Options{Clients: clients})

@@ -162,9 +162,15 @@ func TestGo(t *testing.T) {
 	if got := r.invoke("go", `{"name":"gopher"}`); !strings.Contains(got.body, `"hello":"gopher"`) || !strings.Contains(got.log, "hello from Go") {
 		t.Errorf("%+v", got)
 	}
-	r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("none"), Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
-		map[string]string{"readme": "no bootstrap here"})
-	if got := normal(r.invoke("none", `{}`).body); !strings.HasPrefix(got, `{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: ID Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}`) {
-		t.Errorf("no bootstrap: %s", got)
+	for _, c := range []struct{ name, file, text, want string }{
+		{"none", "readme", "no bootstrap here", "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"},
+		{"text", "bootstrap", "echo no program", "fork/exec /var/task/bootstrap: exec format error"},
+		{"windows", "bootstrap", "#!/bin/sh\r\necho line ends\r\n", "fork/exec /var/task/bootstrap: no such file or directory"},
+	} {
+		r.Create(lambda.CreateFunctionInput{FunctionName: &c.name, Role: &role, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap")},
+			map[string]string{c.file: c.text})
+		if got := normal(r.invoke(c.name, `{}`).body); !strings.HasPrefix(got, `{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: ID Error: `+c.want+`"}`) {
+			t.Errorf("%s: %s", c.name, got)
+		}
 	}
 }

@@ -208,7 +208,7 @@ func (e *Environment) awaitInit(ctx context.Context, b *boot, limit time.Duratio
 	}
 	select {
 	case <-b.workload.Done():
-		return exited(b.workload.Exit()), took, nil
+		return notStarted(b.workload.Exit()), took, nil
 	default:
 		return timedOut(limit), took, nil
 	}

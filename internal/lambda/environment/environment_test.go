@@ -20,6 +20,7 @@ import (
 	"lambent.dev/lambent/internal/lambda/environment/environmenttest"
 	"lambent.dev/lambent/internal/lambda/function"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/runtimes/bootstrap"
 )
 
 var fn = function.Function{
@@ -310,8 +311,8 @@ func TestInitFailures(t *testing.T) {
 		{
 			"no bootstrap",
 			[]func(r *environmenttest.Runtime) int{
-				func(*environmenttest.Runtime) int { return environment.ExitNoEntrypoint },
-				func(*environmenttest.Runtime) int { return environment.ExitNoEntrypoint },
+				func(*environmenttest.Runtime) int { return bootstrap.ExitNone },
+				func(*environmenttest.Runtime) int { return bootstrap.ExitNone },
 			},
 			result{`{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: id-1 Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}`, "Unhandled", "error", true},
 			[]string{

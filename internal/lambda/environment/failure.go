@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/runtimes/bootstrap"
 )
 
 // Status words of REPORT and INIT_REPORT lines.
@@ -35,8 +36,6 @@ func exited(e sandbox.Exit) failure {
 	switch {
 	case e.OOM:
 		return failure{status: statusError, kind: outOfMemory, reason: "Runtime exited with error: signal: killed"}
-	case e.Code == ExitNoEntrypoint:
-		return failure{status: statusError, kind: "Runtime.InvalidEntrypoint", reason: "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"}
 	case e.Signal != 0:
 		return failure{status: statusError, kind: exitError, reason: "Runtime exited with error: signal: " + syscall.Signal(e.Signal).String()}
 	case e.Code != 0:
@@ -46,9 +45,29 @@ func exited(e sandbox.Exit) failure {
 	}
 }
 
-// ExitNoEntrypoint is the exit status by which PID 1 of our images says that a custom runtime
-// has no bootstrap.
-const ExitNoEntrypoint = 242
+// notStarted is the failure of a runtime that ended before it was initialised: as exited, but for
+// a custom runtime that was not there or could not be started.
+//
+// AWS: recorded in issues of aws-lambda-go (554) and others; Go's words for what the kernel said.
+func notStarted(e sandbox.Exit) failure {
+	f := exited(e)
+	switch {
+	case e.OOM || e.Signal != 0:
+		return f
+	case e.Code == bootstrap.ExitNone:
+		f.reason = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
+	case e.Code == bootstrap.ExitPermission:
+		f.reason = "fork/exec /var/task/bootstrap: permission denied"
+	case e.Code == bootstrap.ExitFormat:
+		f.reason = "fork/exec /var/task/bootstrap: exec format error"
+	case e.Code == bootstrap.ExitNotFound:
+		f.reason = "fork/exec /var/task/bootstrap: no such file or directory"
+	default:
+		return f
+	}
+	f.kind = "Runtime.InvalidEntrypoint"
+	return f
+}
 
 const (
 	exitError   = "Runtime.ExitError"

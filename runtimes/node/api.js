@@ -1,19 +1,17 @@
-// The Runtime API over one kept connection. It speaks the little HTTP the API needs by itself:
-// loading node:http costs a cold start more than the whole exchange.
+// The Runtime API over one kept connection. It speaks the little HTTP the API needs by itself, over
+// node's own TCP handle: loading node:net costs a cold start more than the whole exchange, and
+// node:http once more. A function that needs them loads them.
 'use strict';
 
-const net = require('node:net');
+const { Connection } = require('./connection.js');
 const { toPayload } = require('./errors.js');
 
 const BASE = '/2018-06-01/runtime';
 
 class RuntimeAPI {
   constructor(address) {
-    const colon = address.lastIndexOf(':');
-    this.host = address.slice(0, colon);
-    this.port = Number(address.slice(colon + 1));
     this.address = address;
-    this.socket = null;
+    this.connection = null;
   }
 
   // next waits for an event: {id, deadline, arn, trace, clientContext, identity, body}.
@@ -58,69 +56,39 @@ class RuntimeAPI {
     for (const [k, v] of Object.entries(headers)) head += `${k}: ${v}\r\n`;
     if (bytes) head += `Content-Length: ${bytes.length}\r\n`;
     head += '\r\n';
-    const socket = await this.connected();
-    // While an answer is awaited the connection keeps the process alive; between, it must
-    // not, or the event loop never runs empty.
-    socket.ref();
-    try {
-      return await exchange(socket, bytes ? Buffer.concat([Buffer.from(head), bytes]) : head);
-    } catch (error) {
-      socket.destroy();
-      this.socket = null;
-      throw error;
-    } finally {
-      socket.unref();
+    if (!this.connection?.open) this.connection = await Connection.to(this.address);
+    return exchange(this.connection, bytes ? Buffer.concat([Buffer.from(head), bytes]) : Buffer.from(head));
+  }
+}
+
+// exchange writes one request and reads its one answer. Only while it is under way the connection
+// keeps the process alive: the event loop must be able to run empty.
+async function exchange(connection, request) {
+  connection.ref();
+  try {
+    await connection.write(request);
+    for (let parts = [], size = 0, enough = 0; ;) {
+      const chunk = await connection.read();
+      parts.push(chunk);
+      size += chunk.length;
+      if (size < enough) continue;
+      if (parts.length > 1) parts = [Buffer.concat(parts)];
+      const answer = parse(parts[0]);
+      if (typeof answer !== 'number') return answer;
+      enough = answer;
     }
-  }
-
-  connected() {
-    if (this.socket && !this.socket.destroyed) return this.socket;
-    return new Promise((resolve, reject) => {
-      const socket = net.connect({ host: this.host, port: this.port, noDelay: true });
-      socket.once('error', reject);
-      socket.once('connect', () => {
-        socket.off('error', reject);
-        socket.on('error', () => { this.socket = null; });
-        socket.on('close', () => { this.socket = null; });
-        this.socket = socket;
-        resolve(socket);
-      });
-    });
+  } catch (error) {
+    connection.close();
+    throw error;
+  } finally {
+    connection.unref();
   }
 }
 
-// exchange writes one request and reads its one answer.
-function exchange(socket, request) {
-  return new Promise((resolve, reject) => {
-    let seen = Buffer.alloc(0);
-    const end = (settle, value) => {
-      socket.off('data', onData);
-      socket.off('error', onError);
-      socket.off('close', onClose);
-      settle(value);
-    };
-    const onData = (chunk) => {
-      seen = seen.length ? Buffer.concat([seen, chunk]) : chunk;
-      try {
-        const answer = parse(seen);
-        if (answer) end(resolve, answer);
-      } catch (error) {
-        end(reject, error);
-      }
-    };
-    const onError = (error) => end(reject, error);
-    const onClose = () => end(reject, new Error('the Runtime API closed the connection'));
-    socket.on('data', onData);
-    socket.once('error', onError);
-    socket.once('close', onClose);
-    socket.write(request);
-  });
-}
-
-// parse gives the answer in bytes, or null while it is not complete.
+// parse gives the answer in bytes, or how many bytes it needs as far as is known.
 function parse(bytes) {
   const split = bytes.indexOf('\r\n\r\n');
-  if (split < 0) return null;
+  if (split < 0) return 0;
   const lines = bytes.toString('latin1', 0, split).split('\r\n');
   const status = Number(lines[0].split(' ')[1]);
   const headers = {};
@@ -131,10 +99,10 @@ function parse(bytes) {
   const rest = bytes.subarray(split + 4);
   if (headers['transfer-encoding'] === 'chunked') {
     const body = dechunk(rest);
-    return body && { status, headers, body };
+    return body ? { status, headers, body } : 0;
   }
   const length = Number(headers['content-length'] ?? 0);
-  return rest.length < length ? null : { status, headers, body: rest.subarray(0, length) };
+  return rest.length < length ? split + 4 + length : { status, headers, body: rest.subarray(0, length) };
 }
 
 function dechunk(bytes) {

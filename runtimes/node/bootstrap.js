@@ -6,10 +6,25 @@ const { RuntimeAPI } = require('./api.js');
 const { patchConsole, logError, setRequestId } = require('./console.js');
 const { load, STREAMING } = require('./handler.js');
 const { UnhandledPromiseRejection, CallbackHandlerDeprecated } = require('./errors.js');
-const { invocation, stream } = require('./invocation.js');
+const { invocation } = require('./invocation.js');
 
 // The sandbox gives the first process a HOME, AWS does not; a function's own HOME stays.
 if (process.env.HOME === '/home/sbx_user1051') delete process.env.HOME;
+
+// AWS starts node with --expose-gc. Here gc is there from its first use on: V8 takes no code from its
+// cache when it is started with that flag, and a cold start compiles all of node's own modules.
+process.execArgv.unshift('--expose-gc');
+Object.defineProperty(globalThis, 'gc', {
+  enumerable: true,
+  configurable: true,
+  get() {
+    require('node:v8').setFlagsFromString('--expose-gc');
+    return (globalThis.gc = require('node:vm').runInNewContext('gc'));
+  },
+  set(value) {
+    Object.defineProperty(globalThis, 'gc', { enumerable: true, configurable: true, writable: true, value });
+  },
+});
 
 const api = new RuntimeAPI(process.env.AWS_LAMBDA_RUNTIME_API);
 
@@ -61,7 +76,7 @@ async function next(handler) {
     done: () => { onDrained = () => {}; setImmediate(() => next(handler).catch(raise)); },
   };
   onFault = (error, status) => api.error(event.id, error).finally(() => process.exit(status));
-  if (handler[STREAMING]) stream(handler, round);
+  if (handler[STREAMING]) require('./stream.js').stream(handler, round);
   else invocation(handler, round);
 }
 

@@ -1,7 +1,6 @@
 // One invocation: the context object, the ways a handler may answer, and the answer's way back.
 'use strict';
 
-const { Writable } = require('node:stream');
 const { logError } = require('./console.js');
 
 // invocation runs an ordinary handler; its promise, callback or context method answers, once.
@@ -58,53 +57,6 @@ function invocation(handler, round) {
   }
 }
 
-// stream runs a streaming handler. The whole answer is sent at its end, as Invoke wants it.
-async function stream(handler, round) {
-  const { event, api } = round;
-  const out = new ResponseStream();
-  const finished = new Promise((resolve) => out.on('finish', resolve));
-  round.onDrained(() => fail(new Error('Response stream is not finished.')));
-  const fail = (error) => {
-    logError('Invoke Error', error);
-    return api.error(event.id, error).then(round.done);
-  };
-  try {
-    const pending = handler(JSON.parse(event.body), out, contextOf(event, { callbackWaitsForEmptyEventLoop: true }));
-    if (!pending || typeof pending.then !== 'function') throw new Error('Streaming does not support non-async handlers.');
-    if (await pending !== undefined) console.warn('Streaming handlers ignore return values.');
-    await finished;
-    round.onDrained(null);
-    await api.response(event.id, Buffer.concat(out.chunks), out.contentType);
-    round.done();
-  } catch (error) {
-    round.onDrained(null);
-    await fail(error);
-  }
-}
-
-class ResponseStream extends Writable {
-  constructor() {
-    super({ decodeStrings: true });
-    this.chunks = [];
-    this.contentType = 'application/octet-stream';
-  }
-
-  setContentType(type) { this.contentType = type; }
-
-  // prelude goes before the body, eight zero bytes between them.
-  prelude(json) { this.chunks.push(Buffer.from(json), Buffer.alloc(8)); }
-
-  write(chunk, ...rest) {
-    const plain = typeof chunk === 'string' || chunk instanceof Uint8Array;
-    return super.write(plain ? chunk : JSON.stringify(chunk), ...rest);
-  }
-
-  _write(chunk, _encoding, done) {
-    this.chunks.push(chunk);
-    done();
-  }
-}
-
 function contextOf(event, methods) {
   const fields = {
     functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
@@ -130,4 +82,4 @@ function parse(json, name) {
   }
 }
 
-module.exports = { invocation, stream };
+module.exports = { invocation, contextOf };

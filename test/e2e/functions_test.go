@@ -112,6 +112,9 @@ exports.none = (e) => {};
 exports.rejects = async () => { Promise.reject(new Error("nobody")); await new Promise((r) => setTimeout(r, 500)); };
 exports.exits = async () => { process.exit(7); };
 exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemainingTimeInMillis() <= 3000, c.invokedFunctionArn.endsWith(":function:index-context")];
+exports.streams = awslambda.streamifyResponse(async (e, out) => { out.setContentType("text/plain"); out.write("one "); out.end("two"); });
+exports.collects = async () => [typeof gc, gc(), process.execArgv[0], Object.keys(globalThis).includes("gc")];
+exports.large = async (e) => e.text + e.text;
 `,
 		"esm.mjs": "export const handler = async () => ({ esm: import.meta.url });\n",
 	}
@@ -123,6 +126,8 @@ exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemai
 		{"index.rejects", `{"errorType":"Runtime.UnhandledPromiseRejection","errorMessage":"Error: nobody","trace":["Runtime.UnhandledPromiseRejection: Error: nobody",`, "Unhandled"},
 		{"index.exits", `{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ID Error: Runtime exited with error: exit status 7"}`, "Unhandled"},
 		{"index.context", `["index-context","128",true,true]`, ""},
+		{"index.streams", `one two`, ""},
+		{"index.collects", `["function",null,"--expose-gc",true]`, ""},
 		{"esm.handler", `{"esm":"file:///var/task/esm.mjs"}`, ""},
 		{"index.nothing", `{"errorType":"Runtime.HandlerNotFound","errorMessage":"index.nothing is undefined or not exported","trace":[`, "Unhandled"},
 		{"absent.x", `{"errorType":"Runtime.ImportModuleError","errorMessage":"Error: Cannot find module 'absent'\nRequire stack:`, "Unhandled"},
@@ -138,6 +143,14 @@ exports.context = async (e, c) => [c.functionName, c.memoryLimitInMB, c.getRemai
 			}
 		})
 	}
+	t.Run("large event and answer", func(t *testing.T) {
+		r := r.with(t)
+		r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("large"), Role: &role, Runtime: types.RuntimeNodejs22x, Handler: aws.String("index.large"), MemorySize: aws.Int32(512)}, code)
+		text := strings.Repeat("0123456789", 300_000)
+		if got := r.invoke("large", `{"text":"`+text+`"}`); got.body != `"`+text+text+`"` {
+			t.Errorf("%d bytes (%s): %.200s", len(got.body), got.fault, got.body)
+		}
+	})
 	t.Run("nodejs24.x has no callbacks", func(t *testing.T) {
 		r := r.with(t)
 		r.Create(lambda.CreateFunctionInput{FunctionName: aws.String("cb24"), Role: &role, Runtime: types.Runtime("nodejs24.x"), Handler: aws.String("index.callback")}, code)

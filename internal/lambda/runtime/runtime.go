@@ -121,9 +121,10 @@ func (r Runtime) Command(s Start) []string {
 	var cmd []string
 	switch r.Family {
 	case Node:
-		// AWS: the heap's flags follow the memory size.
+		// AWS: the heap's flags follow the memory size. The first is --expose-gc, which the client
+		// stands in for.
 		cmd = []string{"/var/lang/bin/node",
-			"--expose-gc", "--max-http-header-size", "81920",
+			"--max-http-header-size", "81920",
 			"--max-semi-space-size=" + strconv.Itoa(max(1, s.MemoryMB/10/2)),
 			"--max-old-space-size=" + strconv.Itoa(s.MemoryMB-s.MemoryMB/10),
 			"/var/runtime/bootstrap.js"}

@@ -71,7 +71,7 @@ func TestCommand(t *testing.T) {
 	}{
 		{"python3.13", Start{Reference: "oci:python3.13", Handler: "a.b", MemoryMB: 128}, "/var/lang/bin/python3.13 /var/runtime/bootstrap.py"},
 		{"python3.13", Start{Reference: "oci:python3.13", Wrapped: true}, "/var/runtime/wrapper /var/lang/bin/python3.13 /var/runtime/bootstrap.py"},
-		{"nodejs22.x", Start{Reference: "oci:nodejs22.x", MemoryMB: 1000}, "/var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=50 --max-old-space-size=900 /var/runtime/bootstrap.js"},
+		{"nodejs22.x", Start{Reference: "oci:nodejs22.x", MemoryMB: 1000}, "/var/lang/bin/node --max-http-header-size 81920 --max-semi-space-size=50 --max-old-space-size=900 /var/runtime/bootstrap.js"},
 		{"provided.al2023", Start{Reference: "oci:provided.al2023", Handler: "x"}, "/var/runtime/bootstrap"},
 		{"python3.13", Start{Reference: "public.ecr.aws/lambda/python:3.13", Entrypoint: []string{"/lambda-entrypoint.sh"}, Handler: "a.b"}, "/lambda-entrypoint.sh a.b"},
 	} {

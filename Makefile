@@ -33,6 +33,7 @@ build: ## bin/lambent: static, gVisor's runsc inside
 	@echo "building bin/lambent-runsc: the first time minutes, with downloads of Go modules"
 	@cd runsc && go build -trimpath -ldflags "-s -w -X gvisor.dev/gvisor/runsc/version.version=$(GVISOR)" -o ../bin/lambent-runsc .
 	@cmp -s bin/lambent-runsc $(EMBEDDED) || cp bin/lambent-runsc $(EMBEDDED)
+	@sha256sum <$(EMBEDDED) | cut -d ' ' -f 1 >$(EMBEDDED).sha256
 	@echo "building bin/lambent $(VERSION)"
 	@go build -trimpath -tags lambent_embed -ldflags "-s -w -X main.version=$(VERSION)" -o bin/lambent ./cmd/lambent
 

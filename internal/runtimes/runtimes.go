@@ -48,13 +48,13 @@ const (
 
 // Options say what to build and where.
 type Options struct {
-	Names      []string  // runtime identifiers; empty: the recipes' default set
-	LayoutDir  string    // the OCI layout, made if absent
-	Clients    fs.FS     // the runtime clients; runtimes.Clients by default
-	Mirror     string    // URL of a Debian archive; by default the one in apt's configuration
-	Force      bool      // build what is there already, for newer packages
-	Progress   io.Writer // a line per step; nil: none
-	Now        func() time.Time
+	Names     []string  // runtime identifiers; empty: the recipes' default set
+	LayoutDir string    // the OCI layout, made if absent
+	Clients   fs.FS     // the runtime clients; runtimes.Clients by default
+	Mirror    string    // URL of a Debian archive; by default the one in apt's configuration
+	Force     bool      // build what is there already, for newer packages
+	Progress  io.Writer // a line per step; nil: none
+	Now       func() time.Time
 }
 
 // Build makes the images of options.Names. An image that is there already, made by the same

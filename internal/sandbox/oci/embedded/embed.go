@@ -8,3 +8,8 @@ import _ "embed" // for go:embed
 //
 //go:embed lambent-runsc
 var binary []byte
+
+// digest is its SHA-256 in hexadecimal.
+//
+//go:embed lambent-runsc.sha256
+var digest string

@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,7 +20,7 @@ func TestUnpack(t *testing.T) {
 	paths := make([]string, 4)
 	for i := range paths {
 		g.Go(func() (err error) {
-			paths[i], err = unpack(dir, program)
+			paths[i], err = unpack(dir, sum(program), program)
 			return err
 		})
 	}
@@ -40,21 +42,21 @@ func TestUnpack(t *testing.T) {
 		}
 	}
 	check("unpacked")
-	if err := os.WriteFile(path, append(program[:100:100], program[50:len(program)-50]...), 0o755); err != nil {
+	if err := os.WriteFile(path, program[:len(program)-1], 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := unpack(dir, program); err != nil {
+	if _, err := unpack(dir, sum(program), program); err != nil {
 		t.Fatal(err)
 	}
-	check("damaged")
+	check("cut short")
 	before, _ := os.Stat(path)
-	if _, err := unpack(dir, program); err != nil {
+	if _, err := unpack(dir, sum(program), program); err != nil {
 		t.Fatal(err)
 	}
 	if after, _ := os.Stat(path); !os.SameFile(before, after) {
 		t.Error("written again although it was right")
 	}
-	other, err := unpack(dir, []byte("another"))
+	other, err := unpack(dir, sum([]byte("another")), []byte("another"))
 	if err != nil || other == path {
 		t.Errorf("another version at %s, %v", other, err)
 	}
@@ -65,6 +67,19 @@ func TestUnpack(t *testing.T) {
 		t.Errorf("versions %v, want only the last one", left)
 	}
 }
+
+// TestBrokenBuild: what does not have the digest it is said to have is not written.
+func TestBrokenBuild(t *testing.T) {
+	dir := t.TempDir()
+	if path, err := unpack(dir, sum([]byte("one")), []byte("another")); err == nil {
+		t.Errorf("unpacked to %s", path)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func sum(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 func TestFindNothing(t *testing.T) {
 	if len(binary) > 0 {

@@ -3,4 +3,7 @@
 package embedded
 
 // binary is empty: the runtime is a file of its own.
-var binary []byte
+var (
+	binary []byte
+	digest string
+)

@@ -54,6 +54,10 @@ const maxBodies = 512 << 20
 // tenth of them.
 const maxLogs = 10 << 30
 
+// nodeLogRate is how many bytes a second all environments together may print for long: functions that
+// flood their logs share it, and leave others the disk.
+const nodeLogRate = 16 << 20
+
 func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	r = &region{}
 	if r.credentials, err = credential.Open(n.engine.kv, n.dir.Key, time.Now); err != nil {
@@ -93,6 +97,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 			Logs:        logs{r.logs},
 			Meter:       r.ledger,
 			Logger:      n.log,
+			NodeLogs:    environment.NewRate(nodeLogRate),
 		}),
 		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, IdleTimeout: n.cfg.IdleTimeout,
 	})

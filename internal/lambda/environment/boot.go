@@ -74,7 +74,10 @@ func (e *Environment) launch(ctx context.Context) (b *boot, err error) {
 
 // workloadSpec describes the sandbox; its pipes are in b.
 func (e *Environment) workloadSpec(b *boot) (workload.Spec, error) {
-	limit := newRate(e.cfg.LogRate)
+	limit := []*Rate{NewRate(e.cfg.LogRate)}
+	if e.cfg.NodeLogs != nil {
+		limit = append(limit, e.cfg.NodeLogs)
+	}
 	out, err := newPipe(e.stream, &lines{}, limit, e.cfg.Now)
 	if err != nil {
 		return workload.Spec{}, err

@@ -104,6 +104,8 @@ type Config struct {
 	Grace time.Duration
 	// LogRate is how many bytes per second one environment may print for long; default 4 MiB.
 	LogRate int
+	// NodeLogs is how much all environments of the node together may print for long; nil: no limit.
+	NodeLogs *Rate
 }
 
 // Spec says which environment to start.

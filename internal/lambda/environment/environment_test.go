@@ -487,15 +487,21 @@ func TestFlood(t *testing.T) {
 			}
 		})
 	})
-	cfg := m.Config()
-	cfg.LogRate = 1 << 20
-	e := start(t, cfg)
-	got, r := invoke(t, e, "id")
-	if got.Outcome != "timeout" || len(r.LogTail) != 4096 || !strings.HasSuffix(string(r.LogTail), "Status: timeout\n") {
-		t.Errorf("got %+v, tail of %d bytes", got, len(r.LogTail))
-	}
-	if n := m.Logs.Bytes(); n > 6<<20 {
-		t.Errorf("%d bytes logged in 1 s at 1 MiB/s", n)
+	for name, limit := range map[string]func(*environment.Config){
+		"of the environment": func(c *environment.Config) { c.LogRate = 1 << 20 },
+		"of the node":        func(c *environment.Config) { c.NodeLogs = environment.NewRate(1 << 20) },
+	} {
+		cfg := m.Config()
+		limit(&cfg)
+		e := start(t, cfg)
+		before := m.Logs.Bytes()
+		got, r := invoke(t, e, "id")
+		if got.Outcome != "timeout" || len(r.LogTail) != 4096 || !strings.HasSuffix(string(r.LogTail), "Status: timeout\n") {
+			t.Errorf("%s: got %+v, tail of %d bytes", name, got, len(r.LogTail))
+		}
+		if n := m.Logs.Bytes() - before; n > 6<<20 {
+			t.Errorf("%s: %d bytes logged in 1 s at 1 MiB/s", name, n)
+		}
 	}
 }
 

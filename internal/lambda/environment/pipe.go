@@ -33,14 +33,14 @@ type pipe struct {
 	raw   syscall.RawConn
 	out   *stream
 	now   func() time.Time
-	rate  *rate
+	rates []*Rate // each of which has to agree
 	stop  chan struct{}
 
 	mu    sync.Mutex // reading and what follows from it are one step
 	split splitter
 }
 
-func newPipe(out *stream, split splitter, r *rate, now func() time.Time) (*pipe, error) {
+func newPipe(out *stream, split splitter, rates []*Rate, now func() time.Time) (*pipe, error) {
 	// Not os.Pipe: only our end may be non-blocking, the other one is the function's stdout.
 	var fd [2]int
 	if err := unix.Pipe2(fd[:], unix.O_CLOEXEC); err != nil {
@@ -54,7 +54,7 @@ func newPipe(out *stream, split splitter, r *rate, now func() time.Time) (*pipe,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make output pipe: %w", err), read.Close(), write.Close())
 	}
-	return &pipe{read: read, write: write, raw: raw, out: out, now: now, rate: r, stop: make(chan struct{}), split: split}, nil
+	return &pipe{read: read, write: write, raw: raw, out: out, now: now, rates: rates, stop: make(chan struct{}), split: split}, nil
 }
 
 // pump reads until the sandbox has closed its end or the pipe is closed. When the function
@@ -70,7 +70,7 @@ func (p *pipe) pump(ctx context.Context) {
 		if err != nil || rerr != nil {
 			return
 		}
-		if wait := p.rate.spend(time.Now(), cost); wait > 0 {
+		if wait := p.spend(cost); wait > 0 {
 			select {
 			case <-time.After(wait):
 			case <-p.stop:
@@ -112,7 +112,7 @@ func (p *pipe) catchUp(ctx context.Context) {
 				return
 			}
 			total += n
-			p.rate.spend(time.Now(), n)
+			p.spend(n)
 		}
 	})
 }
@@ -125,6 +125,15 @@ func (p *pipe) drain(ctx context.Context) {
 	p.out.append(ctx, p.split.flush(p.now())...)
 }
 
+// spend takes n bytes from every rate and says how long to wait.
+func (p *pipe) spend(n int) (wait time.Duration) {
+	now := time.Now()
+	for _, r := range p.rates {
+		wait = max(wait, r.spend(now, n))
+	}
+	return wait
+}
+
 // close ends the pump; what was not read is lost.
 func (p *pipe) close() {
 	close(p.stop)
@@ -132,8 +141,8 @@ func (p *pipe) close() {
 	_ = p.write.Close()
 }
 
-// rate is a token bucket for the output of one environment.
-type rate struct {
+// Rate is a token bucket for the output of one environment, or of all.
+type Rate struct {
 	perSecond, burst float64
 
 	mu     sync.Mutex
@@ -141,14 +150,15 @@ type rate struct {
 	last   time.Time
 }
 
-func newRate(perSecond int) *rate {
-	r := &rate{perSecond: float64(perSecond), burst: 2 * float64(perSecond)}
+// NewRate returns a bucket that refills by so many bytes a second and holds those of two.
+func NewRate(perSecond int) *Rate {
+	r := &Rate{perSecond: float64(perSecond), burst: 2 * float64(perSecond)}
 	r.tokens = r.burst
 	return r
 }
 
 // spend takes n tokens and returns how long to wait until the bucket is no longer in debt.
-func (r *rate) spend(now time.Time, n int) time.Duration {
+func (r *Rate) spend(now time.Time, n int) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.last.IsZero() {

@@ -16,7 +16,7 @@ func TestMemoryOfLingering(t *testing.T) {
 		h.invoke(quiet, 0)
 		for i := range 3 { // answers, goes on, and the next request needs another environment
 			h.invoke(hostile, 0)
-			h.envs[i+1].lingers = time.Now().Add(time.Hour)
+			h.envs[i+1].linger(time.Hour)
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(lingering)

@@ -73,7 +73,8 @@ func Environments(cfg environment.Config) Starter {
 type Config struct {
 	Starter Starter
 	Logger  *slog.Logger
-	// Boots is how many environments start at the same time; default twice the cores.
+	// Boots is how many environments start at the same time; default one for each core, at least
+	// two: a start takes all of a core, and what is more delays the invocations of others.
 	Boots int
 	// Concurrency is how many invocations an account runs at the same time; default 1,000.
 	Concurrency int
@@ -141,7 +142,7 @@ type Pool struct {
 
 // New returns an empty pool.
 func New(cfg Config) *Pool {
-	cfg.Boots = cmp.Or(cfg.Boots, 2*runtime.GOMAXPROCS(0))
+	cfg.Boots = cmp.Or(cfg.Boots, max(2, runtime.GOMAXPROCS(0)))
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 1000)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 30*time.Minute)
 	cfg.FreezeAfter = cmp.Or(cfg.FreezeAfter, 10*time.Millisecond)

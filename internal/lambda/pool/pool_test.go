@@ -66,6 +66,13 @@ func (e *fakeEnv) Invoke(ctx context.Context, inv function.Invocation) (function
 	return function.Result{Version: fmt.Sprint(e.id)}, nil
 }
 
+// linger makes it go on for so long without asking for work.
+func (e *fakeEnv) linger(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lingers = time.Now().Add(d)
+}
+
 func (e *fakeEnv) die() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

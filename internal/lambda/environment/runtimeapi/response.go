@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -129,27 +130,57 @@ func (b body) read(deadline time.Time) ([]byte, error) {
 	if !deadline.IsZero() {
 		_ = b.rc.SetReadDeadline(deadline)
 	}
-	var data []byte
-	if n := b.r.ContentLength; n > 0 {
-		data = make([]byte, 0, n+1) // one more, so that the end is found without growing
+	data, err := readAll(b.r.Body, b.r.ContentLength)
+	if err == nil {
+		// Only now: net/http reads on in what is left of a body when its handler has ended.
+		_ = b.rc.SetReadDeadline(time.Time{})
 	}
+	return data, err
+}
+
+// pieces are what bodies of unknown length are read into.
+var pieces = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// readAll reads r, whose length is n if that is not negative. An endless answer that is refused in
+// the end must not cost its neighbours memory: the pieces of one serve the next.
+func readAll(r io.Reader, n int64) ([]byte, error) {
+	if n >= 0 {
+		data := make([]byte, n)
+		_, err := io.ReadFull(r, data)
+		return data, err
+	}
+	var read []*[]byte
+	defer func() {
+		for _, p := range read {
+			pieces.Put(p)
+		}
+	}()
+	size := 0
 	for {
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
-		}
-		n, err := b.r.Body.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		switch {
-		case len(data) > MaxPayload:
-			return nil, errTooLarge
-		case errors.Is(err, io.EOF):
-			// Only now: net/http reads on in what is left of a body when its handler has ended.
-			_ = b.rc.SetReadDeadline(time.Time{})
-			return data, nil
-		case err != nil:
-			return nil, err
+		p := pieces.Get().(*[]byte)
+		read = append(read, p)
+		for free := *p; len(free) > 0; {
+			n, err := r.Read(free)
+			free, size = free[n:], size+n
+			switch {
+			case size > MaxPayload:
+				return nil, errTooLarge
+			case errors.Is(err, io.EOF):
+				return join(read, size), nil
+			case err != nil:
+				return nil, err
+			}
 		}
 	}
+}
+
+// join is the first size bytes of the pieces.
+func join(pieces []*[]byte, size int) []byte {
+	data := make([]byte, 0, size)
+	for _, p := range pieces {
+		data = append(data, (*p)[:min(len(*p), size-len(data))]...)
+	}
+	return data
 }
 
 var errorTypePattern = regexp.MustCompile(`^(Runtime|Function)\.[A-Z][a-zA-Z]+$`)

@@ -468,6 +468,12 @@ func TestUnreceived(t *testing.T) {
 			t.Errorf("%d bytes unacknowledged: %v", n, !want)
 		}
 	}
+	s := NewSession()
+	s.current, x.outq = x, func() int { return 1 }
+	s.hear()
+	if x.Unreceived() {
+		t.Error("a request came after the event: what is unacknowledged is the answer to that")
+	}
 	h, _, _, x := handed(t)
 	_ = h
 	if x.Unreceived() {

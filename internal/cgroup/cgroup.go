@@ -142,8 +142,8 @@ func (h *Hierarchy) Create(name string, l Limits) (_ *Group, err error) {
 		return nil, err
 	}
 	if l.Weight > 0 {
-		if err := h.drv.setWeight(name, l.Weight); err != nil {
-			return nil, fmt.Errorf("weigh %s: %w", name, err)
+		if err := g.SetWeight(l.Weight); err != nil {
+			return nil, err
 		}
 	}
 	if l.PIDs > 0 {

@@ -289,7 +289,7 @@ func TestV2Files(t *testing.T) {
 	// kernel's: compare beginnings.
 	for name, want := range map[string]string{
 		"memory.max": "134217728", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "99",
-		"cpu.max": "5000 20000", "cpu.weight": "7", "cpu.max.burst": "5000", "cgroup.freeze": "1", "cgroup.kill": "1",
+		"cpu.max": "5000 20000", "cpu.weight": "72", "cpu.max.burst": "5000", "cgroup.freeze": "1", "cgroup.kill": "1",
 	} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || !strings.HasPrefix(string(b), want) {

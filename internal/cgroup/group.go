@@ -45,6 +45,14 @@ func (g *Group) SetMemory(n int64) error {
 	return nil
 }
 
+// SetWeight sets Limits.Weight, which is above 0.
+func (g *Group) SetWeight(thousandths int) error {
+	if err := g.drv.setWeight(g.name, thousandths); err != nil {
+		return fmt.Errorf("weigh %s: %w", g.name, err)
+	}
+	return nil
+}
+
 // SetCPU limits CPU time, in thousandths of a CPU; 0 means unlimited.
 func (g *Group) SetCPU(milli int) error {
 	quota := period * time.Duration(milli) / 1000

@@ -104,7 +104,7 @@ func (d *v2) setPIDs(name string, n int) error {
 }
 
 func (d *v2) setWeight(name string, thousandths int) error {
-	return write(d.path(name, "cpu.weight"), strconv.Itoa(min(max(thousandths/10, 1), 10000)))
+	return write(d.path(name, "cpu.weight"), strconv.Itoa(min(max(thousandths, 1), 10000)))
 }
 
 func (d *v2) freeze(name string, on bool) error {

@@ -125,6 +125,8 @@ type Sandbox interface {
 	Thaw(ctx context.Context) error
 	// SetCPU changes the CPU quota, in thousandths of a CPU; 0 means unlimited.
 	SetCPU(ctx context.Context, milli int) error
+	// SetWeight changes Spec.Weight.
+	SetWeight(ctx context.Context, thousandths int) error
 	// Stats measures the sandbox, frozen or not.
 	Stats(ctx context.Context) (Stats, error)
 	// Kill ends the sandbox at once, thawing it first if need be, and returns when

@@ -194,6 +194,11 @@ func (w *Workload) Thaw(ctx context.Context) error { return w.box.Thaw(ctx) }
 // SetCPU sets the quota in thousandths of a core; 0 = none.
 func (w *Workload) SetCPU(ctx context.Context, milli int) error { return w.box.SetCPU(ctx, milli) }
 
+// SetWeight sets Spec.Weight.
+func (w *Workload) SetWeight(ctx context.Context, thousandths int) error {
+	return w.box.SetWeight(ctx, thousandths)
+}
+
 // Stats says what the workload uses.
 func (w *Workload) Stats(ctx context.Context) (sandbox.Stats, error) { return w.box.Stats(ctx) }
 

@@ -22,7 +22,7 @@ const (
 	// lastWords is how long a runtime that has reported a failed initialisation may take to
 	// print what it has to say and exit.
 	lastWords = 200 * time.Millisecond
-	// sampleEvery is how often the memory of a busy environment is measured.
+	// sampleEvery is how often a busy environment is measured.
 	sampleEvery = 100 * time.Millisecond
 )
 
@@ -34,6 +34,7 @@ type boot struct {
 	addr     netip.Addr
 	pipes    []*pipe
 	began    time.Time // when the code was started
+	appetite appetite
 	gone     sync.Once
 	goneErr  error
 }
@@ -106,8 +107,8 @@ func (e *Environment) workloadSpec(b *boot) (workload.Spec, error) {
 		// the sandbox's own threads beside the code's spend it early in every period, and nearly
 		// every boot stands still for 10 ms once or more.
 		CPU: cores(e.fn.Memory) * 1000,
-		// What is boosted takes nothing from who has paid: weights follow memory all the time.
-		Weight: share(e.fn.Memory),
+		// What is boosted takes nothing from who has paid: it starts behind (see weigh).
+		Weight: max(share(e.fn.Memory)/behind, 1),
 		Output: out.write, Files: files, OnAddress: b.attach(e.cfg.API),
 	}, nil
 }
@@ -146,7 +147,7 @@ func (e *Environment) initialise(ctx context.Context) error {
 
 // begin makes b, whose runtime is initialised, the environment's sandbox.
 func (e *Environment) begin(ctx context.Context, b *boot) error {
-	e.sample(ctx, b, 0) // a crash leaves no time to measure
+	e.sample(ctx, b, 0, true) // a crash leaves no time to measure
 	e.mu.Lock()
 	e.boot = b
 	waiting := !e.busy
@@ -200,7 +201,7 @@ func (e *Environment) awaitInit(ctx context.Context, b *boot, limit time.Duratio
 		if report == nil {
 			return failure{}, took, nil
 		}
-		e.sample(ctx, b, 0) // it is about to exit
+		e.sample(ctx, b, 0, false) // it is about to exit
 		e.hear(b)
 		f := failure{status: statusError, kind: report.ErrorType, body: report.Body}
 		if len(report.Body) == 0 {
@@ -229,7 +230,7 @@ func (e *Environment) hear(b *boot) {
 
 // endInit kills what failed to initialise and completes its log.
 func (e *Environment) endInit(ctx context.Context, b *boot, phase string, took time.Duration, f failure) {
-	e.sample(ctx, b, 0)
+	e.sample(ctx, b, 0, false)
 	e.kill(ctx, b)
 	b.drain(ctx)
 	e.stream.append(ctx, LogEvent{e.cfg.Now(), initReportLine(phase, took, f)})

@@ -41,6 +41,7 @@ type Workload interface {
 	Freeze(ctx context.Context) error
 	Thaw(ctx context.Context) error
 	SetCPU(ctx context.Context, milli int) error
+	SetWeight(ctx context.Context, thousandths int) error
 	Stats(ctx context.Context) (sandbox.Stats, error)
 	Kill(ctx context.Context) error
 	Stop(ctx context.Context) error
@@ -333,8 +334,9 @@ func (e *Environment) die() {
 // limit is the function's time limit.
 func (e *Environment) limit() time.Duration { return time.Duration(e.fn.Timeout) * time.Second }
 
-// sample measures the environment's memory, unless that was done a moment ago.
-func (e *Environment) sample(ctx context.Context, b *boot, within time.Duration) {
+// sample measures what the environment uses, unless that was done a moment ago:
+// amid an invocation or between two.
+func (e *Environment) sample(ctx context.Context, b *boot, within time.Duration, between bool) {
 	now := int64(time.Since(e.started))
 	if last := e.sampled.Load(); last >= 0 && now-last < int64(within) {
 		return
@@ -344,6 +346,7 @@ func (e *Environment) sample(ctx context.Context, b *boot, within time.Duration)
 	if err != nil {
 		return // it is being killed; the last figure stands
 	}
+	e.weigh(ctx, b, stats.CPUTime, between)
 	e.resident.Store(stats.MemoryBytes)
 	for {
 		highest := e.maxUsed.Load()

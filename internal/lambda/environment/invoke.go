@@ -163,7 +163,7 @@ func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation
 	if v.duration >= sampleAtEnd {
 		fresh = sampleAtEnd
 	}
-	e.sample(background, b, fresh)
+	e.sample(background, b, fresh, true)
 	return e.finish(background, inv, v, init, h.charge), nil
 }
 
@@ -214,7 +214,7 @@ func (e *Environment) awaitAnswer(ctx context.Context, b *boot, x *runtimeapi.Ex
 			}
 			return verdict{failure: timedOut(e.limit()), duration: limit}
 		case <-measure.C:
-			e.sample(ctx, b, 0)
+			e.sample(ctx, b, 0, false)
 		}
 	}
 }

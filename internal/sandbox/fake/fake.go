@@ -222,6 +222,17 @@ func (p *process) SetCPU(_ context.Context, milli int) error {
 	return nil
 }
 
+// SetWeight implements sandbox.Sandbox; it changes nothing.
+func (p *process) SetWeight(_ context.Context, thousandths int) error {
+	switch {
+	case thousandths < 1:
+		return sandbox.ErrInvalid
+	case p.ended():
+		return sandbox.ErrExited
+	}
+	return nil
+}
+
 // Stats implements sandbox.Sandbox, for the command's first process.
 func (p *process) Stats(context.Context) (sandbox.Stats, error) {
 	const utime, stime, rss = 11, 12, 21 // after the state, see proc(5)

@@ -111,6 +111,17 @@ func (b *box) SetCPU(_ context.Context, milli int) error {
 	return b.group.SetCPU(milli)
 }
 
+// SetWeight implements sandbox.Sandbox.
+func (b *box) SetWeight(_ context.Context, thousandths int) error {
+	if thousandths < 1 {
+		return fmt.Errorf("%w: weight %d", sandbox.ErrInvalid, thousandths)
+	}
+	if b.ended() {
+		return sandbox.ErrExited
+	}
+	return b.group.SetWeight(thousandths)
+}
+
 // Stats implements sandbox.Sandbox.
 func (b *box) Stats(context.Context) (sandbox.Stats, error) {
 	if b.ended() {

@@ -203,6 +203,9 @@ func (s suite) afterTheEnd(t *testing.T) {
 	if err := b.SetCPU(ctx, 500); !errors.Is(err, sandbox.ErrExited) {
 		t.Errorf("SetCPU: %v", err)
 	}
+	if err := b.SetWeight(ctx, 500); !errors.Is(err, sandbox.ErrExited) {
+		t.Errorf("SetWeight: %v", err)
+	}
 	if _, err := b.Stats(ctx); !errors.Is(err, sandbox.ErrExited) {
 		t.Errorf("Stats: %v", err)
 	}

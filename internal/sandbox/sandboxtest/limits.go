@@ -1,6 +1,9 @@
 package sandboxtest
 
 import (
+	"errors"
+	"fmt"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -18,7 +21,7 @@ func (s suite) memory() []test {
 }
 
 func (s suite) cpu() []test {
-	return []test{{"Quota", s.quota}}
+	return []test{{"Quota", s.quota}, {"Weight", s.weight}}
 }
 
 // oom: taking twice the memory ends the sandbox, and the reason is known.
@@ -119,5 +122,31 @@ func (s suite) quota(t *testing.T) {
 	}
 	if got := share("half", 500); got < 0.35 || got > 0.62 {
 		t.Errorf("%.2f of a CPU with a quota of 0.5", got)
+	}
+}
+
+// weight: beside one spinning sandbox per CPU, one whose weight was lowered gets next to nothing.
+func (s suite) weight(t *testing.T) {
+	light := s.spec(t, "spin", "10000")
+	light.ID += "light"
+	l := s.start(t, light)
+	l.expect("ready")
+	if err := l.SetWeight(t.Context(), 30); err != nil {
+		t.Fatal(err)
+	}
+	var heavy *box
+	for i := range runtime.NumCPU() {
+		spec := s.spec(t, "spin", "1000")
+		spec.ID += fmt.Sprint("heavy", i)
+		heavy = s.start(t, spec)
+		heavy.expect("ready")
+	}
+	before, start := s.cpuTime(l), time.Now()
+	heavy.line() // the end of its second
+	if got := (s.cpuTime(l) - before).Seconds() / time.Since(start).Seconds(); got > 0.3 {
+		t.Errorf("%.2f of a CPU with a thirtieth of the others' weight", got)
+	}
+	if err := l.SetWeight(t.Context(), 0); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("weight 0: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"lambent.dev/lambent/internal/lambda/environment"
 	"lambent.dev/lambent/internal/lambda/environment/runtimeapi"
@@ -35,6 +36,7 @@ type Machine struct {
 	Logs    *Logs
 	Program Program
 	Memory  atomic.Int64 // what Stats says
+	CPUTime atomic.Int64 // nanoseconds, likewise
 
 	url   string
 	tasks sync.WaitGroup
@@ -235,9 +237,10 @@ type Workload struct {
 	kill         sync.Once
 	end          sandbox.Exit
 
-	mu     sync.Mutex
-	frozen bool
-	cpu    []int
+	mu      sync.Mutex
+	frozen  bool
+	cpu     []int
+	weights []int
 	// Freezes and Thaws count.
 	Freezes, Thaws int
 }
@@ -298,12 +301,23 @@ func (w *Workload) SetCPU(_ context.Context, milli int) error {
 	return w.alive()
 }
 
+// SetWeight records the weight.
+func (w *Workload) SetWeight(_ context.Context, thousandths int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.weights = append(w.weights, thousandths)
+	return w.alive()
+}
+
+// Weights is every weight that was set.
+func (w *Workload) Weights() []int { w.mu.Lock(); defer w.mu.Unlock(); return w.weights }
+
 // CPU is every quota that was set.
 func (w *Workload) CPU() []int { w.mu.Lock(); defer w.mu.Unlock(); return w.cpu }
 
 // Stats is what the machine says.
 func (w *Workload) Stats(context.Context) (sandbox.Stats, error) {
-	return sandbox.Stats{MemoryBytes: w.machine.Memory.Load()}, w.alive()
+	return sandbox.Stats{MemoryBytes: w.machine.Memory.Load(), CPUTime: time.Duration(w.machine.CPUTime.Load())}, w.alive()
 }
 
 // Kill ends the program: it is told, and counts as ended at once.

@@ -25,7 +25,7 @@ import (
 
 const (
 	// maxConns is how many connections one sandbox may hold open. Runtimes use one or two.
-	maxConns = 32
+	maxConns = 16
 	// maxHeader bounds a request's headers: the X-Ray cause that runtimes may send takes 64 KB.
 	maxHeader = 128 << 10
 	// headerTimeout cuts a connection that does not finish its headers. A frozen sandbox is
@@ -155,7 +155,7 @@ func (s *Server) release(addr netip.Addr) {
 	}
 }
 
-// listener refuses strangers and a sandbox's 65th connection before any byte is read.
+// listener refuses strangers and a sandbox's 17th connection before any byte is read.
 type listener struct {
 	net.Listener
 	server *Server

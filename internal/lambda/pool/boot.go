@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"time"
+
+	"lambent.dev/lambent/internal/lambda/function"
 )
 
 // scheduleLocked starts boots for groups whose requests wait, one group after the other, as
@@ -108,7 +110,7 @@ func (p *Pool) bootLocked(g *group, victims []*slot) {
 		for _, v := range victims {
 			p.stop(v, "evicted")
 		}
-		env, err := p.cfg.Starter.Start(ctx, g.fn)
+		env, err := p.start(ctx, g.fn)
 		cancel()
 		s := p.finishBoot(g, b, env, err)
 		if s != nil {
@@ -116,6 +118,17 @@ func (p *Pool) bootLocked(g *group, victims []*slot) {
 			p.died(s)
 		}
 	})
+}
+
+// start starts an environment. A start that fails by no fault of the code's (a process of the
+// sandbox was killed, say) has left nothing behind and answered nobody, so it is tried once more.
+func (p *Pool) start(ctx context.Context, fn function.Function) (Environment, error) {
+	env, err := p.cfg.Starter.Start(ctx, fn)
+	if err == nil || ctx.Err() != nil {
+		return env, err
+	}
+	p.log.Warn("environment did not start, is started again", "function", fn.Name, "error", err)
+	return p.cfg.Starter.Start(ctx, fn)
 }
 
 // finishBoot takes the outcome of a boot.

@@ -1,10 +1,14 @@
 package pool
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"lambent.dev/lambent/internal/lambda/function"
 )
 
 func TestBootsAreBounded(t *testing.T) {
@@ -49,5 +53,29 @@ func TestSlowInitDelaysNobody(t *testing.T) {
 		}
 		wg.Wait()
 		time.Sleep(time.Minute) // boots that nobody waits for end too
+	})
+}
+
+// TestBootFailure: a start that fails is tried once more, and its caller hears of the second failure.
+func TestBootFailure(t *testing.T) {
+	run(t, Config{}, func(h *host) {
+		killed := errors.New("killed")
+		starts := 0
+		h.shape = func(*fakeEnv) error {
+			if starts++; starts == 1 {
+				return killed
+			}
+			return nil
+		}
+		h.invoke(fn, 0)
+		if starts != 2 {
+			t.Errorf("%d starts", starts)
+		}
+		h.shape = func(*fakeEnv) error { starts++; return killed }
+		other := fn
+		other.Name = "other"
+		if _, err := h.Invoke(context.Background(), other, function.Invocation{}); !errors.Is(err, killed) || starts != 4 {
+			t.Errorf("%d starts, %v", starts, err)
+		}
 	})
 }

@@ -93,6 +93,7 @@ func (e *fakeEnv) Idle() bool {
 	defer e.mu.Unlock()
 	return !e.busy && !time.Now().Before(e.lingers)
 }
+func (e *fakeEnv) set(change func(*fakeEnv)) { e.mu.Lock(); defer e.mu.Unlock(); change(e) }
 func (e *fakeEnv) Overdue(time.Time) bool { e.mu.Lock(); defer e.mu.Unlock(); return e.overdue }
 func (e *fakeEnv) Freeze(context.Context) (bool, error) {
 	e.mu.Lock()
@@ -396,12 +397,12 @@ func TestDeath(t *testing.T) {
 		if id := h.invoke(fn, 0); id != "1" {
 			t.Errorf("served by %s", id)
 		}
-		h.envs[1].gone = true // noticed only when the request is already there
+		h.envs[1].set(func(e *fakeEnv) { e.gone = true }) // noticed only when the request is already there
 		if id := h.invoke(fn, 0); id != "2" {
 			t.Errorf("served by %s", id)
 		}
 		h.shape = func(e *fakeEnv) error { e.gone = true; return nil }
-		h.envs[2].gone = true
+		h.envs[2].set(func(e *fakeEnv) { e.gone = true })
 		if _, err := h.Invoke(context.Background(), fn, function.Invocation{}); !errors.Is(err, environment.ErrGone) {
 			t.Errorf("err = %v", err)
 		}
@@ -424,7 +425,7 @@ func TestDeadAtStart(t *testing.T) {
 func TestLingering(t *testing.T) {
 	run(t, Config{}, func(h *host) {
 		h.invoke(fn, 0)
-		h.envs[0].lingers = time.Now().Add(time.Second)
+		h.envs[0].linger(time.Second)
 		began := time.Now()
 		if id := h.invoke(fn, 0); id != "1" || time.Since(began) != 150*time.Millisecond {
 			t.Errorf("served by %s after %v", id, time.Since(began))
@@ -434,9 +435,9 @@ func TestLingering(t *testing.T) {
 		if st := h.Stats(); st.Frozen != 2 {
 			t.Errorf("stats = %+v", st)
 		}
-		h.envs[0].lingers = time.Now().Add(time.Hour)
-		h.envs[0].overdue = true
-		h.envs[1].gone = true
+		h.envs[0].linger(time.Hour)
+		h.envs[0].set(func(e *fakeEnv) { e.overdue = true })
+		h.envs[1].set(func(e *fakeEnv) { e.gone = true })
 		h.invoke(fn, 0)
 		time.Sleep(time.Second)
 		if _, stopped, _ := h.envs[0].is(); !stopped {

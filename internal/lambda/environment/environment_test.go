@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
@@ -493,6 +494,8 @@ func TestFlood(t *testing.T) {
 	} {
 		cfg := m.Config()
 		limit(&cfg)
+		var said bytes.Buffer
+		cfg.Logger = slog.New(slog.NewTextHandler(&said, nil))
 		e := start(t, cfg)
 		before := m.Logs.Bytes()
 		got, r := invoke(t, e, "id")
@@ -501,6 +504,9 @@ func TestFlood(t *testing.T) {
 		}
 		if n := m.Logs.Bytes() - before; n > 6<<20 {
 			t.Errorf("%s: %d bytes logged in 1 s at 1 MiB/s", name, n)
+		}
+		if n := strings.Count(said.String(), "prints faster"); n != 1 {
+			t.Errorf("%s: said %d times that it has to wait: %s", name, n, said.String())
 		}
 	}
 }

@@ -71,6 +71,7 @@ func (p *pipe) pump(ctx context.Context) {
 			return
 		}
 		if wait := p.spend(cost); wait > 0 {
+			p.out.slowed()
 			select {
 			case <-time.After(wait):
 			case <-p.stop:

@@ -29,6 +29,8 @@ type stream struct {
 	account, group, name string
 	log                  *slog.Logger
 
+	slow sync.Once // has been said
+
 	mu      sync.Mutex
 	tail    []byte // the end of the invocation's log so far
 	tailing bool
@@ -64,6 +66,14 @@ func (s *stream) appendLocked(ctx context.Context, events []LogEvent) {
 		}
 		s.tail = append(s.tail, m...)
 	}
+}
+
+// slowed says, once, that the function has to wait in its writes: it looks slow and its operator
+// wonders why.
+func (s *stream) slowed() {
+	s.slow.Do(func() {
+		s.log.Warn("function prints faster than its log takes, and waits; said once per environment", "group", s.group, "stream", s.name)
+	})
 }
 
 // early begins an invocation's tail before its first line: with the initialisation that is

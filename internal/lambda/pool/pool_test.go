@@ -94,7 +94,7 @@ func (e *fakeEnv) Idle() bool {
 	return !e.busy && !time.Now().Before(e.lingers)
 }
 func (e *fakeEnv) set(change func(*fakeEnv)) { e.mu.Lock(); defer e.mu.Unlock(); change(e) }
-func (e *fakeEnv) Overdue(time.Time) bool { e.mu.Lock(); defer e.mu.Unlock(); return e.overdue }
+func (e *fakeEnv) Overdue(time.Time) bool    { e.mu.Lock(); defer e.mu.Unlock(); return e.overdue }
 func (e *fakeEnv) Freeze(context.Context) (bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -163,6 +163,7 @@ func TestOneRevision(t *testing.T) {
 	write(t, dir, map[string]string{"blobs/00": ""})
 	ctx, cancel := context.WithCancel(t.Context())
 	g, ctx := errgroup.WithContext(ctx)
+	first := make(chan struct{})
 	g.Go(func() error {
 		for i := 0; ctx.Err() == nil; i++ {
 			name := fmt.Sprintf("%06d", i)
@@ -173,9 +174,17 @@ func TestOneRevision(t *testing.T) {
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
+			if i == 0 {
+				close(first)
+			}
 		}
 		return nil
 	})
+	select {
+	case <-first:
+	case <-ctx.Done():
+		t.Fatal(g.Wait())
+	}
 	var archives [][]byte
 	for range 5 {
 		archives = append(archives, archive(t, dir, c))

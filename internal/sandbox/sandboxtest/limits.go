@@ -125,28 +125,37 @@ func (s suite) quota(t *testing.T) {
 	}
 }
 
-// weight: beside one spinning sandbox per CPU, one whose weight was lowered gets next to nothing.
+// weight: among spinning sandboxes, several per CPU, one whose weight was lowered gets next to
+// nothing of what each other gets.
 func (s suite) weight(t *testing.T) {
-	light := s.spec(t, "spin", "10000")
-	light.ID += "light"
-	l := s.start(t, light)
-	l.expect("ready")
-	if err := l.SetWeight(t.Context(), 30); err != nil {
+	spin := func(id, ms string) *box {
+		spec := s.spec(t, "spin", ms)
+		spec.ID += id
+		b := s.start(t, spec)
+		b.expect("ready")
+		return b
+	}
+	light := spin("light", "60000")
+	if err := light.SetWeight(t.Context(), 30); err != nil {
 		t.Fatal(err)
 	}
-	var heavy *box
-	for i := range runtime.NumCPU() {
-		spec := s.spec(t, "spin", "1000")
-		spec.ID += fmt.Sprint("heavy", i)
-		heavy = s.start(t, spec)
-		heavy.expect("ready")
+	var heavy []*box
+	for i := range 3 * runtime.NumCPU() {
+		heavy = append(heavy, spin(fmt.Sprint("heavy", i), "60000"))
 	}
-	before, start := s.cpuTime(l), time.Now()
-	heavy.line() // the end of its second
-	if got := (s.cpuTime(l) - before).Seconds() / time.Since(start).Seconds(); got > 0.3 {
-		t.Errorf("%.2f of a CPU with a thirtieth of the others' weight", got)
+	used := func() (own, others time.Duration) {
+		for _, b := range heavy {
+			others += s.cpuTime(b)
+		}
+		return s.cpuTime(light), others / time.Duration(len(heavy))
 	}
-	if err := l.SetWeight(t.Context(), 0); !errors.Is(err, sandbox.ErrInvalid) {
+	light0, heavy0 := used()
+	spin("clock", "1500").line()
+	light1, heavy1 := used()
+	if got, other := light1-light0, heavy1-heavy0; got > other/3 {
+		t.Errorf("%v with a thirtieth of the weight of the others, which got %v", got, other)
+	}
+	if err := light.SetWeight(t.Context(), 0); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("weight 0: %v", err)
 	}
 }

@@ -12,6 +12,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,10 +142,9 @@ func (h *Hierarchy) Create(name string, l Limits) (_ *Group, err error) {
 	if err := g.SetCPU(l.CPU); err != nil {
 		return nil, err
 	}
-	if l.Weight > 0 {
-		if err := g.SetWeight(l.Weight); err != nil {
-			return nil, err
-		}
+	// The kernel's own default is another number in either version.
+	if err := g.SetWeight(cmp.Or(l.Weight, 1000)); err != nil {
+		return nil, err
 	}
 	if l.PIDs > 0 {
 		if err := h.drv.setPIDs(name, l.PIDs); err != nil {

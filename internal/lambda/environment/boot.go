@@ -108,7 +108,7 @@ func (e *Environment) workloadSpec(b *boot) (workload.Spec, error) {
 		// every boot stands still for 10 ms once or more.
 		CPU: cores(e.fn.Memory) * 1000,
 		// What is boosted takes nothing from who has paid: it starts behind (see weigh).
-		Weight: max(share(e.fn.Memory)/behind, 1),
+		Weight: weight(e.fn.Memory, false),
 		Output: out.write, Files: files, OnAddress: b.attach(e.cfg.API),
 	}, nil
 }

@@ -21,6 +21,14 @@ const (
 	hungry, sated = 50, 25
 )
 
+// weight is that of an environment with so much memory, in thousandths of one core's.
+func weight(memory int, ahead bool) int {
+	if ahead {
+		return share(memory)
+	}
+	return max(share(memory)/behind, 1)
+}
+
 // appetite is what a boot has used of the CPUs lately.
 type appetite struct {
 	measured time.Time
@@ -41,20 +49,16 @@ func (e *Environment) weigh(ctx context.Context, b *boot, cpu time.Duration, bet
 	if first {
 		return
 	}
-	share := share(e.fn.Memory)
-	part := used * 100 / (elapsed * time.Duration(share) / 1000)
-	switch {
-	case a.ahead && part >= hungry:
-		e.setWeight(ctx, b, share/behind)
-		a.ahead = false
-	case !a.ahead && between && part < sated:
-		e.setWeight(ctx, b, share)
-		a.ahead = true
+	part := used * 100 / (elapsed * time.Duration(share(e.fn.Memory)) / 1000)
+	ahead := part < hungry
+	if !a.ahead {
+		ahead = part < sated && between
 	}
-}
-
-func (e *Environment) setWeight(ctx context.Context, b *boot, thousandths int) {
-	err := b.workload.SetWeight(ctx, max(thousandths, 1))
+	if ahead == a.ahead {
+		return
+	}
+	a.ahead = ahead
+	err := b.workload.SetWeight(ctx, weight(e.fn.Memory, ahead))
 	if err != nil && !errors.Is(err, sandbox.ErrExited) {
 		e.log.Warn("set CPU weight", "error", err)
 	}

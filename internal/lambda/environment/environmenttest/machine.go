@@ -218,14 +218,20 @@ func (r *Runtime) Respond(id string, body []byte) int {
 	return r.Post("invocation/"+id+"/response", body)
 }
 
-// Serve handles events until the sandbox is killed.
+// Serve handles events until the sandbox is killed or has ended: the dead answer nothing.
 func (r *Runtime) Serve(handle func(id string, event []byte) []byte) int {
 	for {
 		id, event, _, ok := r.Next()
 		if !ok {
 			return 137
 		}
-		r.Respond(id, handle(id, event))
+		answer := handle(id, event)
+		select {
+		case <-r.w.killed:
+			return 137
+		default:
+			r.Respond(id, answer)
+		}
 	}
 }
 

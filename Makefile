@@ -11,10 +11,11 @@ FILES    := $$(git ls-files '*.go')
 E2E      := LAMBENT_E2E=$(CURDIR)/bin/lambent LAMBENT_RUNTIMES=$(CURDIR)/$(LAYOUT) LAMBENT_VENV=$(CURDIR)/$(VENV)
 export CGO_ENABLED := 0
 
-# apt installs Debian packages, if any of the commands named first is missing; what apt says is shown if it fails.
-apt = for c in $(1); do command -v $$c >/dev/null || { echo "installing by apt: $(2)"; mkdir -p .cache; \
+# apt installs a Debian package if the command named first is missing, and no other: the npm of who has Node.js from
+# elsewhere conflicts with Debian's. What apt says is shown if it fails.
+apt = command -v $(1) >/dev/null || { echo "installing by apt: $(2)"; mkdir -p .cache; \
 	{ $(ROOT) apt-get update && $(ROOT) env DEBIAN_FRONTEND=noninteractive \
-	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; break; }; done
+	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; }
 
 .DEFAULT_GOAL := help
 .PHONY: demo test build runtimes lint fmt bench e2e attack soak attack fuzz update help tools
@@ -38,7 +39,8 @@ build: ## bin/lambent: static, gVisor's runsc inside
 	@go build -trimpath -tags lambent_embed -ldflags "-s -w -X main.version=$(VERSION)" -o bin/lambent ./cmd/lambent
 
 runtimes: build ## the managed runtimes' images, in .cache/layout
-	@$(call apt,mmdebstrap npm,mmdebstrap npm)
+	@$(call apt,mmdebstrap,mmdebstrap)
+	@$(call apt,npm,npm)
 	@python3 -m pip --version >/dev/null 2>&1 || { $(call apt,no-such-command,python3-pip); }
 	@echo "building the runtimes' images in $(LAYOUT): the first time minutes, with downloads from Debian, npm and PyPI"
 	@$(ROOT) bin/lambent runtimes build --runtimes $(LAYOUT)

@@ -153,6 +153,8 @@ type Stats struct {
 	MemoryBytes int64
 	// CPUTime is the CPU time used so far by code and sandbox together.
 	CPUTime time.Duration
+	// ScratchBytes is what the scratch directories take of the host's disk.
+	ScratchBytes int64
 }
 
 // Capabilities are what a Runtime can do; the contract suite skips what it cannot.

@@ -219,3 +219,33 @@ func TestDiskFull(t *testing.T) {
 		t.Error("it took a restart")
 	}
 }
+
+// TestTmpFillsDisk: what idle environments keep in /tmp gives way when the disk is nearly full, so
+// that one function after another can have most of it.
+func TestTmpFillsDisk(t *testing.T) {
+	const mib = 1 << 20
+	dir := smallDisk(t, 1536*mib)
+	r := startIn(t, filepath.Join(dir, "state"))
+	role := r.Role("tmp")
+	code := map[string]string{"app.py": `
+def h(e, c):
+    with open('/tmp/big', 'wb') as f:
+        for _ in range(500):
+            f.write(b'x' * (1 << 20))
+    return 'written'
+`}
+	names := []string{"tmp1", "tmp2", "tmp3"}
+	for _, name := range names {
+		r.Create(lambda.CreateFunctionInput{
+			FunctionName: &name, Role: &role, Runtime: types.RuntimePython313, Handler: aws.String("app.h"), Timeout: aws.Int32(60),
+			EphemeralStorage: &types.EphemeralStorage{Size: aws.Int32(600)},
+		}, code)
+	}
+	fillTo(t, dir, 700*mib)
+	for _, name := range names {
+		if a := r.invoke(name, `{}`); a.body != `"written"` || a.fault != "" {
+			t.Errorf("%s: %q (%s)", name, a.body, a.fault)
+		}
+		waitFor(t, 20*time.Second, "room after "+name, func() bool { return freeBytes(t, dir) > 600*mib })
+	}
+}

@@ -146,6 +146,7 @@ type Environment struct {
 
 	initTook time.Duration // of the init phase, successful or not
 	resident atomic.Int64  // last measured memory
+	scratch  atomic.Int64  // last measured bytes of /tmp on the host's disk
 	maxUsed  atomic.Int64  // highest measured memory
 	started  time.Time     // what sampled counts from, by the monotonic clock
 	sampled  atomic.Int64  // when it was measured, in nanoseconds; negative before the first time
@@ -237,6 +238,9 @@ func (e *Environment) InitTime() time.Duration { return e.initTook }
 
 // Resident is the memory that the environment was last seen to use.
 func (e *Environment) Resident() int64 { return e.resident.Load() }
+
+// Scratch is how many bytes of the host's disk its /tmp took when it was last measured.
+func (e *Environment) Scratch() int64 { return e.scratch.Load() }
 
 // RetireAt is from when on the environment should take no more work, since its credentials
 // might end during it.
@@ -348,6 +352,7 @@ func (e *Environment) sample(ctx context.Context, b *boot, within time.Duration,
 	}
 	e.weigh(ctx, b, stats.CPUTime, between)
 	e.resident.Store(stats.MemoryBytes)
+	e.scratch.Store(stats.ScratchBytes)
 	for {
 		highest := e.maxUsed.Load()
 		if stats.MemoryBytes <= highest || e.maxUsed.CompareAndSwap(highest, stats.MemoryBytes) {

@@ -163,6 +163,7 @@ func (e instant) Done() <-chan struct{}              { return e.done }
 func (instant) InitFailed() bool                     { return false }
 func (instant) InitTime() time.Duration              { return time.Second }
 func (instant) Resident() int64                      { return 30 << 20 }
+func (instant) Scratch() int64                       { return 0 }
 func (instant) RetireAt() time.Time                  { return time.Time{} }
 func (instant) Idle() bool                           { return true }
 func (instant) Overdue(time.Time) bool               { return false }

@@ -35,6 +35,7 @@ type Environment interface {
 	InitFailed() bool
 	InitTime() time.Duration
 	Resident() int64
+	Scratch() int64
 	RetireAt() time.Time
 	Idle() bool
 	Overdue(now time.Time) bool
@@ -81,6 +82,9 @@ type Config struct {
 	// FreeMemory says how many bytes of the host's memory environments may still take; nil
 	// means any number. It is asked at every boot.
 	FreeMemory func() int64
+	// DiskFull says that the host's disk, which has what environments keep in /tmp, is nearly full;
+	// nil means never.
+	DiskFull func() bool
 	// IdleTimeout is how long an unused environment is kept; default 30 min.
 	IdleTimeout time.Duration
 	// FreezeAfter is how long an environment idles before it is frozen; default 10 ms.
@@ -93,6 +97,10 @@ const Overhead = 32 << 20
 const (
 	bootTimeout = 2 * time.Minute // longer than any init; a boot that takes it is stuck
 	sweepEvery  = 10 * time.Second
+	diskEvery   = time.Second // how often Config.DiskFull is asked
+	// littleScratch is what an idle environment may keep in /tmp on a disk that is full: a new one in
+	// its place would soon have as much.
+	littleScratch = 1 << 20
 	// attempts is how many new environments may die under the hands of one request.
 	attempts = 3
 )

@@ -24,6 +24,7 @@ type fakeEnv struct {
 	fn       function.Function
 	done     chan struct{}
 	resident int64
+	scratch  int64
 	retireAt time.Time
 	failed   bool
 	init     time.Duration
@@ -87,6 +88,7 @@ func (e *fakeEnv) Done() <-chan struct{}   { return e.done }
 func (e *fakeEnv) InitFailed() bool        { return e.failed }
 func (e *fakeEnv) InitTime() time.Duration { return e.init }
 func (e *fakeEnv) Resident() int64         { return e.resident }
+func (e *fakeEnv) Scratch() int64          { return e.scratch }
 func (e *fakeEnv) RetireAt() time.Time     { return e.retireAt }
 func (e *fakeEnv) Idle() bool {
 	e.mu.Lock()

@@ -5,12 +5,14 @@ import (
 	"time"
 )
 
-// Run freezes idle environments and removes those that were idle for too long, until ctx ends.
+// Run freezes idle environments and removes those that were idle for too long or that keep a disk
+// full, until ctx ends.
 // Then it removes all of them and returns when they are gone.
 func (p *Pool) Run(ctx context.Context) error {
 	t := time.NewTimer(sweepEvery)
 	defer t.Stop()
 	nextSweep := time.Now().Add(sweepEvery)
+	nextDisk := time.Now().Add(diskEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -24,7 +26,14 @@ func (p *Pool) Run(ctx context.Context) error {
 			p.sweep(now)
 			nextSweep = now.Add(sweepEvery)
 		}
+		if p.cfg.DiskFull != nil && !now.Before(nextDisk) {
+			p.sweepDisk()
+			nextDisk = now.Add(diskEvery)
+		}
 		wait := nextSweep.Sub(now)
+		if p.cfg.DiskFull != nil {
+			wait = min(wait, nextDisk.Sub(now))
+		}
 		if p.look(now) {
 			wait = min(wait, p.cfg.FreezeAfter)
 		}
@@ -113,6 +122,21 @@ func (p *Pool) sweep(now time.Time) {
 	for s := range p.slots {
 		if s.state == free && Expired(s.lastUsed, s.env.RetireAt(), now, p.cfg.IdleTimeout) {
 			p.removeLocked(s, "idle")
+		}
+	}
+}
+
+// sweepDisk removes idle environments that keep much in /tmp while the disk is full. Invocations go
+// on then, so what the idle ones hold is the only room there is to win.
+func (p *Pool) sweepDisk() {
+	if !p.cfg.DiskFull() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.slots {
+		if s.state == free && s.env.Scratch() > littleScratch {
+			p.removeLocked(s, "disk is full")
 		}
 	}
 }

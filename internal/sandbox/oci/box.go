@@ -21,6 +21,7 @@ type box struct {
 	memory  int64
 	group   *cgroup.Group
 	process *os.File // pidfd of the sandbox process; nil until it runs
+	scratch scratch  // what its scratch mounts are kept in
 
 	done chan struct{}
 	exit sandbox.Exit // written before done is closed
@@ -131,7 +132,7 @@ func (b *box) Stats(context.Context) (sandbox.Stats, error) {
 	if err != nil {
 		return sandbox.Stats{}, err
 	}
-	return sandbox.Stats{MemoryBytes: b.used(s), CPUTime: s.CPU}, nil
+	return sandbox.Stats{MemoryBytes: b.used(s), CPUTime: s.CPU, ScratchBytes: b.scratch.size()}, nil
 }
 
 // used is the code's share of the group's memory. The code's own pages are shared
@@ -197,6 +198,7 @@ func (b *box) remove(ctx context.Context) error {
 	if b.process != nil {
 		b.process.Close()
 	}
+	b.scratch.close()
 	b.deleted = true
 	b.rt.release(b)
 	return nil

@@ -100,11 +100,11 @@ func (v *invocation) passCode(c sandbox.Container) error {
 		}
 	}
 	for i := range scratches(c) {
-		f, err := scratchFile(v.box.dir)
+		f, err := v.box.scratch.add(v.box.dir)
 		if err != nil {
 			return err
 		}
-		if err := v.passFD(v.keep(f), filestoreGuest+i); err != nil {
+		if err := v.passFD(f, filestoreGuest+i); err != nil {
 			return err
 		}
 	}
@@ -172,23 +172,4 @@ func (v *invocation) output() string {
 	buf := make([]byte, 4096)
 	n, _ := v.out.ReadAt(buf, 0)
 	return string(bytes.TrimSpace(buf[:n]))
-}
-
-// scratchFile returns a file without a name in dir: it vanishes with the last
-// process that has it open, whatever happens.
-func scratchFile(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), "scratch"), nil
-	}
-	// Not every file system has O_TMPFILE.
-	f, err := os.CreateTemp(dir, "scratch-")
-	if err != nil {
-		return nil, fmt.Errorf("create scratch file: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("create scratch file: %w", err)
-	}
-	return f, nil
 }

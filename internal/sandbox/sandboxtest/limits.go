@@ -98,6 +98,9 @@ func (s suite) scratchIsNotMemory(t *testing.T) {
 	if st.MemoryBytes > 80<<20 {
 		t.Errorf("%d MiB of memory with 400 MiB in scratch", st.MemoryBytes>>20)
 	}
+	if st.ScratchBytes < 400<<20 || st.ScratchBytes > 420<<20 {
+		t.Errorf("scratch takes %d MiB, has 400", st.ScratchBytes>>20)
+	}
 }
 
 // quota: a quarter of a CPU does about a quarter of the work, and SetCPU changes it

@@ -61,6 +61,9 @@ func (s *Store) Read(ctx context.Context, q Query) (Page, error) {
 			return page, err
 		}
 	}
+	// One that drops them faster than this reads has to wait.
+	s.sweeps.Lock()
+	defer s.sweeps.Unlock()
 	return s.read(ctx, q)
 }
 

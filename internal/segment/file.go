@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A file is a header and frames: length and CRC-32C, both 32 bits little-endian, and the record.
@@ -25,6 +27,13 @@ const (
 	MaxRecord = 256 << 20
 )
 
+// Blocks are allocated ahead of what is written. Otherwise a write allocates them itself, which on
+// ext4 waits for whatever fsync or write-back is doing to the same file: as long as a busy disk takes.
+const (
+	allocateAhead = 16 << 20
+	allocateBelow = 4 << 20 // as soon as so much is left
+)
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // file is one segment. Its size is what readers may look at: it moves after a write is whole.
@@ -32,6 +41,7 @@ type file struct {
 	id       uint64
 	f        *os.File
 	size     atomic.Int64
+	blocks   atomic.Int64 // how far they are allocated, as far as we know
 	modified atomic.Int64 // Unix nanoseconds
 
 	mu      sync.Mutex // guards what follows
@@ -115,12 +125,36 @@ func (f *file) recover() (lost int64, err error) {
 func (f *file) write(frames []byte) (at int64, err error) {
 	at = f.size.Load()
 	if _, err := f.f.WriteAt(frames, at); err != nil {
-		f.f.Truncate(at)
+		_ = f.trim()
 		return 0, err
 	}
 	f.modified.Store(time.Now().UnixNano())
 	f.size.Store(at + int64(len(frames)))
 	return at, nil
+}
+
+// allocate sees to it that there are blocks ahead, up to limit. Without them all goes on, more slowly:
+// on a disk that is full, or a file system that cannot do it.
+func (f *file) allocate(limit int64) {
+	size := f.size.Load()
+	have := max(f.blocks.Load(), size)
+	if have-size >= allocateBelow || have >= limit || f.acquire() != nil {
+		return
+	}
+	defer f.release()
+	n := min(allocateAhead, limit-have)
+	switch err := unix.Fallocate(int(f.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, have, n); {
+	case err == nil:
+		f.blocks.Store(have + n)
+	case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS):
+		f.blocks.Store(limit)
+	}
+}
+
+// trim gives back the blocks behind what is written.
+func (f *file) trim() error {
+	f.blocks.Store(0)
+	return f.f.Truncate(f.size.Load())
 }
 
 // acquire keeps the file open for a reader until release.

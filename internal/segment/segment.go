@@ -169,6 +169,7 @@ func (l *Log) begin(id uint64) error {
 		f.f.Close()
 		return err
 	}
+	f.allocate(l.cfg.MaxBytes)
 	l.files = append(l.files, f)
 	return nil
 }
@@ -230,6 +231,9 @@ func (l *Log) AppendAll(recs [][]byte) ([]Position, error) {
 // one exists, so only the last file can be torn.
 func (l *Log) rotate() error {
 	last := l.files[len(l.files)-1]
+	if err := last.trim(); err != nil {
+		return err
+	}
 	if err := last.f.Sync(); err != nil {
 		return err
 	}
@@ -297,6 +301,7 @@ func (l *Log) Stats() Stats {
 // error of an fsync that fails; the log takes no more records then.
 func (l *Log) Run(ctx context.Context) error {
 	for {
+		l.last().allocate(l.cfg.MaxBytes)
 		select {
 		case <-ctx.Done():
 			return l.Sync()
@@ -313,6 +318,13 @@ func (l *Log) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// last is the segment that is written to.
+func (l *Log) last() *file {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.files[len(l.files)-1]
 }
 
 // Segments lists the files, oldest first. The last one is being written to.

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -401,4 +403,47 @@ func BenchmarkAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestBlocks: the segment that is written to has blocks ahead, as far as it may grow, and gives them
+// back when it is finished.
+func TestBlocks(t *testing.T) {
+	dir := t.TempDir()
+	onDisk := func(segment int) int64 {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%016d.seg", segment)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Blocks * 512
+	}
+	l := open(t, dir, 32<<20)
+	if got := onDisk(1); got < 16<<20 || got > 17<<20 {
+		t.Errorf("a new segment takes %d KiB", got>>10)
+	}
+	synced(t, l, bytes.Repeat([]byte("x"), 13<<20))
+	if got := onDisk(1); got < 32<<20 || got > 33<<20 {
+		t.Errorf("with 13 MiB in it, it takes %d KiB", got>>10)
+	}
+	synced(t, l, bytes.Repeat([]byte("y"), 20<<20))
+	if got := onDisk(1); got > 14<<20 {
+		t.Errorf("with 13 MiB in it, it takes %d KiB when it is finished", got>>10)
+	}
+	if got := scan(t, l, segment.Position{}); len(got) != 2 || len(got[0]) != 13<<20 || len(got[1]) != 20<<20 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// synced appends a record and returns when Run has seen it.
+func synced(t *testing.T, l *segment.Log, rec []byte) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	before := l.Stats().Syncs
+	wait := lifecycle.Go("run", func() { _ = l.Run(ctx) })
+	appendOne(t, l, string(rec))
+	for l.Stats().Syncs == before {
+		runtime.Gosched()
+	}
+	cancel()
+	wait()
 }

@@ -150,7 +150,7 @@ type Pool struct {
 
 // New returns an empty pool.
 func New(cfg Config) *Pool {
-	cfg.Boots = cmp.Or(cfg.Boots, max(2, runtime.GOMAXPROCS(0)))
+	cfg.Boots = cmp.Or(cfg.Boots, max(2, runtime.NumCPU()))
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 1000)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 30*time.Minute)
 	cfg.FreezeAfter = cmp.Or(cfg.FreezeAfter, 10*time.Millisecond)

@@ -54,6 +54,9 @@ type Limits struct {
 	// Weight is the part of the CPUs that the group gets against others of the instance when
 	// there are not enough for all: in thousandths of what one gets by default.
 	Weight int
+	// Spare is how many CPUs, the first of those that the instance may use, the group leaves to
+	// others. One that would have none keeps all.
+	Spare int
 }
 
 // Stats are measurements of a group.
@@ -77,6 +80,9 @@ type driver interface {
 	setCPU(name string, quota time.Duration) error // 0 = none
 	setPIDs(name string, n int) error
 	setWeight(name string, thousandths int) error
+	// cpus reads which CPUs the group may use, and setCPUs sets it; "" where the host cannot.
+	cpus(name string) (string, error)
+	setCPUs(name, list string) error
 	freeze(name string, on bool) error
 	frozen(name string) (bool, error)
 	oomKills(name string) (int, error)
@@ -145,6 +151,11 @@ func (h *Hierarchy) Create(name string, l Limits) (_ *Group, err error) {
 	// The kernel's own default is another number in either version.
 	if err := g.SetWeight(cmp.Or(l.Weight, 1000)); err != nil {
 		return nil, err
+	}
+	if l.Spare > 0 {
+		if err := g.SetSpare(l.Spare); err != nil {
+			return nil, err
+		}
 	}
 	if l.PIDs > 0 {
 		if err := h.drv.setPIDs(name, l.PIDs); err != nil {

@@ -53,6 +53,23 @@ func (g *Group) SetWeight(thousandths int) error {
 	return nil
 }
 
+// SetSpare sets Limits.Spare; 0 takes it back. It does nothing on hosts without the cpuset
+// controller.
+func (g *Group) SetSpare(n int) error {
+	all, err := g.drv.cpus("")
+	if err != nil || all == "" {
+		return err
+	}
+	list, err := without(all, n)
+	if err == nil {
+		err = g.drv.setCPUs(g.name, list)
+	}
+	if err != nil {
+		return fmt.Errorf("choose CPUs of %s: %w", g.name, err)
+	}
+	return nil
+}
+
 // SetCPU limits CPU time, in thousandths of a CPU; 0 means unlimited.
 func (g *Group) SetCPU(milli int) error {
 	quota := period * time.Duration(milli) / 1000

@@ -54,6 +54,9 @@ var (
 	needV2 = []string{"memory", "cpu", "pids"}
 )
 
+// cpuset is the controller that is used where there is one.
+const cpuset = "cpuset"
+
 // choose picks version 2 when it has all controllers, else version 1. A hybrid host
 // is a version 1 host whose version 2 hierarchy has none that we need.
 func choose(m mounts, dir string) (*Hierarchy, error) {
@@ -71,7 +74,7 @@ func choose(m mounts, dir string) (*Hierarchy, error) {
 			}
 		}
 		if len(missing) == 0 {
-			return &Hierarchy{drv: &v2{root: m.v2, base: dir}, version: 2}, nil
+			return &Hierarchy{drv: &v2{root: m.v2, base: dir, cpuset: slices.Contains(have, cpuset)}, version: 2}, nil
 		}
 	}
 	var missingV1 []string

@@ -20,7 +20,10 @@ type v1 struct {
 
 func newV1(points map[string]string, dir string) *v1 {
 	d := &v1{mount: map[string]string{}}
-	for _, c := range needV1 {
+	for _, c := range append(needV1[:len(needV1):len(needV1)], cpuset) {
+		if points[c] == "" {
+			continue
+		}
 		p := filepath.Join(points[c], dir)
 		d.mount[c] = p
 		if !slices.Contains(d.all, p) {
@@ -57,7 +60,27 @@ func (d *v1) create(name string) error {
 			return err
 		}
 	}
+	if name == "" && d.mount[cpuset] != "" {
+		return inherit(d.mount[cpuset])
+	}
 	return nil
+}
+
+// inherit gives the instance's group, its parent and all groups below the CPUs and the memory of
+// the group above: in version 1 a new one has none, so that no task can enter.
+func inherit(dir string) error {
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			above, err := os.ReadFile(filepath.Join(filepath.Dir(d), file))
+			if err != nil {
+				return err
+			}
+			if err := write(filepath.Join(d, file), string(bytes.TrimSpace(above))); err != nil {
+				return err
+			}
+		}
+	}
+	return write(filepath.Join(dir, "cgroup.clone_children"), "1")
 }
 
 func (d *v1) setMemory(name string, n int64) error {
@@ -102,6 +125,18 @@ func (d *v1) setPIDs(name string, n int) error {
 
 func (d *v1) setWeight(name string, thousandths int) error {
 	return write(d.path("cpu", name, "cpu.shares"), strconv.Itoa(max(thousandths*1024/1000, 2)))
+}
+
+func (d *v1) cpus(name string) (string, error) {
+	if d.mount[cpuset] == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(d.path(cpuset, name, "cpuset.cpus"))
+	return string(bytes.TrimSpace(b)), err
+}
+
+func (d *v1) setCPUs(name, list string) error {
+	return write(d.path(cpuset, name, "cpuset.cpus"), list)
 }
 
 func (d *v1) freeze(name string, on bool) error {

@@ -15,6 +15,8 @@ import (
 type v2 struct {
 	root string // mount point
 	base string // the instance, relative to root
+
+	cpuset bool // the host has the controller
 }
 
 func (d *v2) path(name, file string) string {
@@ -32,7 +34,7 @@ func (d *v2) create(name string) error {
 	// Controllers are enabled for children by each directory above them.
 	dir := d.root
 	for _, part := range strings.Split(filepath.ToSlash(d.base), "/") {
-		if err := enable(dir); err != nil {
+		if err := d.enable(dir); err != nil {
 			return err
 		}
 		dir = filepath.Join(dir, part)
@@ -40,17 +42,21 @@ func (d *v2) create(name string) error {
 			return err
 		}
 	}
-	return enable(dir)
+	return d.enable(dir)
 }
 
-func enable(dir string) error {
+func (d *v2) enable(dir string) error {
+	need := needV2
+	if d.cpuset {
+		need = append(need[:len(need):len(need)], cpuset)
+	}
 	var want []string
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
 	if err != nil {
 		return err
 	}
 	have := " " + strings.TrimSpace(string(b)) + " "
-	for _, c := range needV2 {
+	for _, c := range need {
 		if !strings.Contains(have, " "+c+" ") {
 			want = append(want, "+"+c)
 		}
@@ -105,6 +111,18 @@ func (d *v2) setPIDs(name string, n int) error {
 
 func (d *v2) setWeight(name string, thousandths int) error {
 	return write(d.path(name, "cpu.weight"), strconv.Itoa(min(max(thousandths, 1), 10000)))
+}
+
+func (d *v2) cpus(name string) (string, error) {
+	if !d.cpuset {
+		return "", nil
+	}
+	b, err := os.ReadFile(d.path(name, "cpuset.cpus.effective"))
+	return strings.TrimSpace(string(b)), err
+}
+
+func (d *v2) setCPUs(name, list string) error {
+	return write(d.path(name, "cpuset.cpus"), list)
 }
 
 func (d *v2) freeze(name string, on bool) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	lambdaapi "lambent.dev/lambent/internal/api/lambda"
@@ -38,6 +39,7 @@ type region struct {
 	iam         *iam.Store
 	logs        *logstore.Store
 	functions   *function.Store
+	reserve     *environment.Reserve
 	pool        *pool.Pool
 	router      *invoke.Router
 	events      *async.Queue
@@ -87,6 +89,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 		Deleting: func(f function.Function) kv.Op { return n.engine.events.PurgeOp(f.Account, async.Group(f.Name, f.ID)) },
 	})
 	r.metrics = r.newMetrics(n)
+	r.reserve = environment.NewReserve(runtime.NumCPU(), n.log)
 	r.pool = pool.New(pool.Config{
 		Starter: r.timed(environment.Config{
 			Start:       r.starts(n.machine.workloads),
@@ -98,6 +101,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 			Meter:       r.ledger,
 			Logger:      n.log,
 			NodeLogs:    environment.NewRate(nodeLogRate),
+			Reserve:     r.reserve,
 		}),
 		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, DiskFull: n.engine.disk.Full, IdleTimeout: n.cfg.IdleTimeout,
 	})
@@ -112,6 +116,7 @@ func (r *region) add(g *lifecycle.Group) {
 	g.Add("ledger", r.ledger)
 	g.Add("functions", r.functions)
 	g.Add("events in flight", lifecycle.Func(func(ctx context.Context) error { <-ctx.Done(); r.events.Wait(); return nil }))
+	g.Add("reserve", r.reserve)
 	g.Add("pool", r.pool) // its end ends what events has left in flight
 	g.Add("events", r.events)
 }

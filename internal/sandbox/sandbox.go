@@ -50,6 +50,9 @@ type Spec struct {
 	// Weight is the sandbox's part of the CPUs against other sandboxes when there are not enough
 	// for all, in thousandths of the usual; 0 is the usual.
 	Weight int
+	// Spare is how many of the host's CPUs, the first ones, the sandbox leaves to others. It may use
+	// all if it would have none otherwise, or where the host cannot do that.
+	Spare int
 	// Containers has at least one member; the first one is the app.
 	Containers []Container
 }
@@ -127,6 +130,8 @@ type Sandbox interface {
 	SetCPU(ctx context.Context, milli int) error
 	// SetWeight changes Spec.Weight.
 	SetWeight(ctx context.Context, thousandths int) error
+	// SetSpare changes Spec.Spare.
+	SetSpare(ctx context.Context, cores int) error
 	// Stats measures the sandbox, frozen or not.
 	Stats(ctx context.Context) (Stats, error)
 	// Kill ends the sandbox at once, thawing it first if need be, and returns when

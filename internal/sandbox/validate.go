@@ -14,7 +14,7 @@ func (s Spec) Validate() error {
 	switch {
 	case !idPattern.MatchString(s.ID):
 		return fmt.Errorf("%w: id %q", ErrInvalid, s.ID)
-	case s.Memory < 0 || s.CPUs < 0 || s.CPU < 0:
+	case s.Memory < 0 || s.CPUs < 0 || s.CPU < 0 || s.Weight < 0 || s.Spare < 0:
 		return fmt.Errorf("%w: negative limit", ErrInvalid)
 	case len(s.Containers) == 0:
 		return fmt.Errorf("%w: no container", ErrInvalid)

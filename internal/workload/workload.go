@@ -65,6 +65,8 @@ type Spec struct {
 	// Weight is the part of the CPUs against other workloads when there are not enough for all,
 	// in thousandths of the usual; 0 is the usual.
 	Weight int
+	// Spare is how many of the host's cores, the first ones, the workload leaves to others.
+	Spare int
 	// Output takes standard output and standard error; Files become descriptors 3, 4, ...
 	// The caller keeps both and may close them when Start has returned.
 	Output *os.File
@@ -161,7 +163,7 @@ func (s Spec) sandbox(netns string) sandbox.Spec {
 	}
 	return sandbox.Spec{
 		ID: s.ID, Hostname: hostname, NetNS: netns,
-		Memory: s.Memory, CPUs: s.CPUs, CPU: s.CPU, Weight: s.Weight,
+		Memory: s.Memory, CPUs: s.CPUs, CPU: s.CPU, Weight: s.Weight, Spare: s.Spare,
 		Containers: []sandbox.Container{{
 			Name: "app", RootFS: s.RootFS, Mounts: mounts,
 			Args: s.Args, Env: s.Env, Cwd: s.Cwd, UID: s.UID, GID: s.GID, Rlimits: s.Rlimits,
@@ -198,6 +200,9 @@ func (w *Workload) SetCPU(ctx context.Context, milli int) error { return w.box.S
 func (w *Workload) SetWeight(ctx context.Context, thousandths int) error {
 	return w.box.SetWeight(ctx, thousandths)
 }
+
+// SetSpare sets Spec.Spare.
+func (w *Workload) SetSpare(ctx context.Context, cores int) error { return w.box.SetSpare(ctx, cores) }
 
 // Stats says what the workload uses.
 func (w *Workload) Stats(ctx context.Context) (sandbox.Stats, error) { return w.box.Stats(ctx) }

@@ -52,6 +52,7 @@ func TestNeighbours(t *testing.T) {
 	for range rounds {
 		loud = min(loud, measure(t, r, invokes, pace))
 		after = max(after, resident(t, r.PID()))
+		alive = max(alive, sandboxes(r.State))
 		if !long || loud <= slower*max(quiet, quietFloor) {
 			break
 		}

@@ -35,6 +35,7 @@ type boot struct {
 	pipes    []*pipe
 	began    time.Time // when the code was started
 	appetite appetite
+	tenant   *tenant
 	gone     sync.Once
 	goneErr  error
 }
@@ -49,7 +50,7 @@ func cores(memory int) int { return max(2, (memory+memoryPerCore-1)/memoryPerCor
 
 // launch starts the sandbox of the environment. On error nothing remains.
 func (e *Environment) launch(ctx context.Context) (b *boot, err error) {
-	b = &boot{session: runtimeapi.NewSession(), api: e.cfg.API}
+	b = &boot{session: runtimeapi.NewSession(), api: e.cfg.API, tenant: e.cfg.Reserve.enter()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.remove(ctx))
@@ -64,6 +65,7 @@ func (e *Environment) launch(ctx context.Context) (b *boot, err error) {
 	if err != nil {
 		return b, err
 	}
+	b.tenant.started(b.workload)
 	output := context.WithoutCancel(ctx) // the pipes live as long as the sandbox
 	for _, p := range b.pipes {
 		_ = p.write.Close() // the sandbox has it now; its end is the end of the output
@@ -108,7 +110,7 @@ func (e *Environment) workloadSpec(b *boot) (workload.Spec, error) {
 		// every boot stands still for 10 ms once or more.
 		CPU: cores(e.fn.Memory) * 1000,
 		// What is boosted takes nothing from who has paid: it starts behind (see weigh).
-		Weight: weight(e.fn.Memory, false),
+		Weight: weight(e.fn.Memory, false), Spare: b.tenant.spare,
 		Output: out.write, Files: files, OnAddress: b.attach(e.cfg.API),
 	}, nil
 }
@@ -147,6 +149,7 @@ func (e *Environment) initialise(ctx context.Context) error {
 
 // begin makes b, whose runtime is initialised, the environment's sandbox.
 func (e *Environment) begin(ctx context.Context, b *boot) error {
+	b.tenant.run(false)
 	e.sample(ctx, b, 0, true) // a crash leaves no time to measure
 	e.mu.Lock()
 	e.boot = b
@@ -278,6 +281,7 @@ func (b *boot) catchUp(ctx context.Context) {
 func (b *boot) remove(ctx context.Context) error {
 	b.gone.Do(func() {
 		b.session.Close()
+		b.tenant.leave()
 		if b.workload != nil {
 			b.goneErr = b.workload.Stop(ctx)
 		}

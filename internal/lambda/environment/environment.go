@@ -42,6 +42,7 @@ type Workload interface {
 	Thaw(ctx context.Context) error
 	SetCPU(ctx context.Context, milli int) error
 	SetWeight(ctx context.Context, thousandths int) error
+	SetSpare(ctx context.Context, cores int) error
 	Stats(ctx context.Context) (sandbox.Stats, error)
 	Kill(ctx context.Context) error
 	Stop(ctx context.Context) error
@@ -107,6 +108,8 @@ type Config struct {
 	LogRate int
 	// NodeLogs is how much all environments of the node together may print for long; nil: no limit.
 	NodeLogs *Rate
+	// Reserve is the node's; nil: none.
+	Reserve *Reserve
 }
 
 // Spec says which environment to start.
@@ -178,6 +181,7 @@ func Start(ctx context.Context, cfg Config, spec Spec) (e *Environment, err erro
 	cfg.Grace = cmp.Or(cfg.Grace, 500*time.Millisecond)
 	cfg.LogRate = cmp.Or(cfg.LogRate, 4<<20)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	cfg.Reserve = cmp.Or(cfg.Reserve, NewReserve(1, cfg.Logger))
 	fn := spec.Function
 	e = &Environment{cfg: cfg, fn: fn, id: "env-" + randomHex(6), started: time.Now(), done: make(chan struct{})}
 	e.sampled.Store(-1)

@@ -115,6 +115,8 @@ func (e *Environment) invokeWithInit(ctx context.Context, inv function.Invocatio
 // hand gives the event to the runtime of b and waits for the end.
 func (e *Environment) hand(ctx context.Context, b *boot, inv function.Invocation, h handing) (function.Result, error) {
 	background := context.WithoutCancel(ctx)
+	b.tenant.run(true)
+	defer b.tenant.run(false)
 	settle := func() {}
 	if h.cold {
 		settle = e.boost(background, b)

@@ -58,6 +58,7 @@ func (e *Environment) weigh(ctx context.Context, b *boot, cpu time.Duration, bet
 		return
 	}
 	a.ahead = ahead
+	b.tenant.move(ahead)
 	err := b.workload.SetWeight(ctx, weight(e.fn.Memory, ahead))
 	if err != nil && !errors.Is(err, sandbox.ErrExited) {
 		e.log.Warn("set CPU weight", "error", err)

@@ -45,7 +45,7 @@ func TestWeigh(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scales{}
-				e, b := &Environment{fn: function.Function{Settings: function.Settings{Memory: memoryPerCore}}}, &boot{workload: s}
+				e, b := &Environment{fn: function.Function{Settings: function.Settings{Memory: memoryPerCore}}}, &boot{workload: s, tenant: NewReserve(1, nil).enter()}
 				used := ms(300) // by the start
 				e.weigh(t.Context(), b, used, between)
 				for i, step := range steps {

@@ -222,6 +222,17 @@ func (p *process) SetCPU(_ context.Context, milli int) error {
 	return nil
 }
 
+// SetSpare implements sandbox.Sandbox; it changes nothing.
+func (p *process) SetSpare(_ context.Context, cores int) error {
+	switch {
+	case cores < 0:
+		return sandbox.ErrInvalid
+	case p.ended():
+		return sandbox.ErrExited
+	}
+	return nil
+}
+
 // SetWeight implements sandbox.Sandbox; it changes nothing.
 func (p *process) SetWeight(_ context.Context, thousandths int) error {
 	switch {

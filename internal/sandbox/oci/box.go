@@ -123,6 +123,17 @@ func (b *box) SetWeight(_ context.Context, thousandths int) error {
 	return b.group.SetWeight(thousandths)
 }
 
+// SetSpare implements sandbox.Sandbox.
+func (b *box) SetSpare(_ context.Context, cores int) error {
+	if cores < 0 {
+		return fmt.Errorf("%w: %d spared cores", sandbox.ErrInvalid, cores)
+	}
+	if b.ended() {
+		return sandbox.ErrExited
+	}
+	return b.group.SetSpare(cores)
+}
+
 // Stats implements sandbox.Sandbox.
 func (b *box) Stats(context.Context) (sandbox.Stats, error) {
 	if b.ended() {

@@ -62,7 +62,7 @@ func (r *Runtime) Run(ctx context.Context, spec sandbox.Spec) (_ sandbox.Sandbox
 	if err := b.prepare(spec); err != nil {
 		return nil, err
 	}
-	limits := cgroup.Limits{CPU: spec.CPU, Weight: spec.Weight, PIDs: maxTasks}
+	limits := cgroup.Limits{CPU: spec.CPU, Weight: spec.Weight, Spare: spec.Spare, PIDs: maxTasks}
 	if spec.Memory > 0 {
 		limits.Memory = spec.Memory + r.flavor.Overhead
 	}

@@ -206,6 +206,9 @@ func (s suite) afterTheEnd(t *testing.T) {
 	if err := b.SetWeight(ctx, 500); !errors.Is(err, sandbox.ErrExited) {
 		t.Errorf("SetWeight: %v", err)
 	}
+	if err := b.SetSpare(ctx, 1); !errors.Is(err, sandbox.ErrExited) {
+		t.Errorf("SetSpare: %v", err)
+	}
 	if _, err := b.Stats(ctx); !errors.Is(err, sandbox.ErrExited) {
 		t.Errorf("Stats: %v", err)
 	}

@@ -21,7 +21,7 @@ func (s suite) memory() []test {
 }
 
 func (s suite) cpu() []test {
-	return []test{{"Quota", s.quota}, {"Weight", s.weight}}
+	return []test{{"Quota", s.quota}, {"Weight", s.weight}, {"Spare", s.spare}}
 }
 
 // oom: taking twice the memory ends the sandbox, and the reason is known.
@@ -160,5 +160,46 @@ func (s suite) weight(t *testing.T) {
 	}
 	if err := light.SetWeight(t.Context(), 0); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("weight 0: %v", err)
+	}
+}
+
+// spare: sandboxes that leave all cores but one share that one, from their start and later, until
+// they are told otherwise.
+func (s suite) spare(t *testing.T) {
+	cores := runtime.NumCPU()
+	if cores < 2 {
+		t.Skip("one core")
+	}
+	spec := s.spec(t, "spin", "60000")
+	spec.Spare = cores - 1
+	first := s.start(t, spec)
+	spec.ID += "second"
+	spec.Spare = 0
+	second := s.start(t, spec)
+	for _, b := range []*box{first, second} {
+		b.expect("ready")
+	}
+	used := func() float64 {
+		began, before := time.Now(), s.cpuTime(first)+s.cpuTime(second)
+		clock := s.spec(t, "spin", "700")
+		clock.ID += fmt.Sprint("clock", began.UnixNano())
+		clock.Spare = cores - 1
+		s.start(t, clock).line()
+		return (s.cpuTime(first) + s.cpuTime(second) - before).Seconds() / time.Since(began).Seconds()
+	}
+	if err := second.SetSpare(t.Context(), cores-1); err != nil {
+		t.Fatal(err)
+	}
+	if got := used(); got > 1.15 {
+		t.Errorf("both used %.2f cores while they left all but one", got)
+	}
+	if err := first.SetSpare(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := used(); got < 1.2 {
+		t.Errorf("both used %.2f cores when one was told that it may", got)
+	}
+	if err := first.SetSpare(t.Context(), -1); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("-1 cores: %v", err)
 	}
 }

@@ -243,10 +243,9 @@ type Workload struct {
 	kill         sync.Once
 	end          sandbox.Exit
 
-	mu      sync.Mutex
-	frozen  bool
-	cpu     []int
-	weights []int
+	mu     sync.Mutex
+	frozen bool
+	cpu    []int
 	// Freezes and Thaws count.
 	Freezes, Thaws int
 }
@@ -307,16 +306,11 @@ func (w *Workload) SetCPU(_ context.Context, milli int) error {
 	return w.alive()
 }
 
-// SetWeight records the weight.
-func (w *Workload) SetWeight(_ context.Context, thousandths int) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.weights = append(w.weights, thousandths)
-	return w.alive()
-}
+// SetWeight does nothing.
+func (w *Workload) SetWeight(context.Context, int) error { return w.alive() }
 
-// Weights is every weight that was set.
-func (w *Workload) Weights() []int { w.mu.Lock(); defer w.mu.Unlock(); return w.weights }
+// SetSpare does nothing.
+func (w *Workload) SetSpare(context.Context, int) error { return w.alive() }
 
 // CPU is every quota that was set.
 func (w *Workload) CPU() []int { w.mu.Lock(); defer w.mu.Unlock(); return w.cpu }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +36,16 @@ in the YAML file that --config names. Flags win over the environment, that over 
 	return c
 }
 
+// widen lets more threads run Go code than there are cores: one more for each start of a sandbox that
+// may be under way. A fork keeps its place among them while it waits for the kernel, which may be
+// long on a machine full of code that forks and exits, and who has an answer must not wait for it
+// (docs/decisions/0010). An operator's GOMAXPROCS stands.
+func widen() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.NumCPU())
+	}
+}
+
 func serve(c *cobra.Command, _ []string) error {
 	settings, err := loadSettings(c)
 	if err != nil {
@@ -43,6 +55,7 @@ func serve(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	widen()
 	n, err := node.Open(c.Context(), node.Options{
 		Config:  settings,
 		Owner:   o,

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -35,16 +34,6 @@ func protect(logger *slog.Logger) (heap int64) {
 		debug.SetMemoryLimit(heap)
 	}
 	return heap
-}
-
-// widen lets more threads run Go code than there are cores: one more for each start of a sandbox that
-// may be under way. A fork keeps its place among them while it waits for the kernel, which may be
-// long on a machine full of code that forks and exits, and who has an answer must not wait for it.
-// An operator's GOMAXPROCS stands.
-func widen() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(2 * runtime.NumCPU())
-	}
 }
 
 // reserve is memory of the host that environments never get.

@@ -59,7 +59,6 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := doctor.Require(); err != nil {
 		return nil, err
 	}
-	widen()
 	n := &Node{cfg: o.Config, log: o.Logger, version: o.Version, owner: o.Owner, opened: time.Now(), heap: protect(o.Logger)}
 	defer func() {
 		if err != nil {

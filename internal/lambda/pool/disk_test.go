@@ -3,6 +3,7 @@ package pool
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,6 +30,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		full.Store(true)
 		time.Sleep(2 * diskEvery)
+		synctest.Wait()
 		for i, want := range []bool{true, false, false} {
 			if _, stopped, _ := h.envs[i].is(); stopped != want {
 				t.Errorf("environment %d stopped: %v", i, stopped)

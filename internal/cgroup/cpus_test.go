@@ -98,3 +98,24 @@ func TestSpareV2(t *testing.T) {
 		t.Errorf("controllers %q, %v", b, err)
 	}
 }
+
+// TestSpareV1: a cpuset hierarchy that does not work is as none.
+func TestSpareV1(t *testing.T) {
+	points := map[string]string{cpuset: t.TempDir()}
+	for _, c := range needV1 {
+		points[c] = t.TempDir()
+	}
+	d := newV1(points, "lambent/i")
+	if err := d.create(""); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Group{drv: d, name: "g"}).SetSpare(1); err != nil {
+		t.Error(err)
+	}
+	if len(d.dirs("g")) != len(needV1) {
+		t.Errorf("groups in %v", d.dirs("g"))
+	}
+	if _, err := os.Stat(filepath.Join(points[cpuset], "lambent", "i")); !os.IsNotExist(err) {
+		t.Errorf("it left its directory: %v", err)
+	}
+}

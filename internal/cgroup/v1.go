@@ -16,14 +16,16 @@ import (
 type v1 struct {
 	mount map[string]string // controller -> directory of the instance
 	all   []string          // the distinct ones
+
+	cpuset string // directory of the instance there; see addCpuset
 }
 
 func newV1(points map[string]string, dir string) *v1 {
 	d := &v1{mount: map[string]string{}}
-	for _, c := range append(needV1[:len(needV1):len(needV1)], cpuset) {
-		if points[c] == "" {
-			continue
-		}
+	if points[cpuset] != "" {
+		d.cpuset = filepath.Join(points[cpuset], dir)
+	}
+	for _, c := range needV1 {
 		p := filepath.Join(points[c], dir)
 		d.mount[c] = p
 		if !slices.Contains(d.all, p) {
@@ -60,15 +62,33 @@ func (d *v1) create(name string) error {
 			return err
 		}
 	}
-	if name == "" && d.mount[cpuset] != "" {
-		return inherit(d.mount[cpuset])
+	if name == "" && d.cpuset != "" {
+		d.addCpuset()
 	}
 	return nil
 }
 
-// inherit gives the instance's group, its parent and all groups below the CPUs and the memory of
-// the group above: in version 1 a new one has none, so that no task can enter.
+// addCpuset uses that controller, too, if that works: it is one we can do without.
+func (d *v1) addCpuset() {
+	alone := !slices.Contains(d.all, d.cpuset)
+	if err := inherit(d.cpuset); err != nil {
+		if alone {
+			_ = removeDirs([]string{d.cpuset})
+		}
+		return
+	}
+	d.mount[cpuset] = d.cpuset
+	if alone {
+		d.all = append(d.all, d.cpuset)
+	}
+}
+
+// inherit makes the instance's group and gives it, its parent and all groups below the CPUs and the
+// memory of the group above: in version 1 a new one has none, so that no task can enter.
 func inherit(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			above, err := os.ReadFile(filepath.Join(filepath.Dir(d), file))

@@ -18,7 +18,7 @@ apt = command -v $(1) >/dev/null || { echo "installing by apt: $(2)"; mkdir -p .
 	apt-get install -y --no-install-recommends $(2); } >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log; exit 1; }; }
 
 .DEFAULT_GOAL := help
-.PHONY: demo test build runtimes lint fmt bench e2e attack soak attack fuzz update help tools
+.PHONY: demo test build runtimes lint fmt bench e2e attack soak fuzz update help tools
 
 demo: build tools runtimes ## start a region, run a Node.js, a Python and a Go function on it (ONCE=1 ends after that)
 	@go build -ldflags "-s -w" -o bin/bootstrap ./packaging/functions/go

@@ -3,6 +3,7 @@ package environment
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -124,7 +125,8 @@ func (r *Reserve) Run(ctx context.Context) error {
 	for {
 		for w, cores := range r.due() {
 			err := w.SetSpare(ctx, cores)
-			if err != nil && !errors.Is(err, sandbox.ErrExited) && ctx.Err() == nil {
+			gone := errors.Is(err, sandbox.ErrExited) || errors.Is(err, fs.ErrNotExist)
+			if err != nil && !gone && ctx.Err() == nil {
 				r.log.Warn("set the cores that a sandbox leaves to others", "error", err)
 			}
 		}

@@ -45,18 +45,23 @@ func (d *v2) create(name string) error {
 	return d.enable(dir)
 }
 
+// enable turns on the controllers that we need for the groups in dir, and cpuset if that works.
 func (d *v2) enable(dir string) error {
-	need := needV2
-	if d.cpuset {
-		need = append(need[:len(need):len(need)], cpuset)
+	if err := turnOn(dir, needV2); err != nil {
+		return err
 	}
+	d.cpuset = d.cpuset && turnOn(dir, []string{cpuset}) == nil
+	return nil
+}
+
+func turnOn(dir string, controllers []string) error {
 	var want []string
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
 	if err != nil {
 		return err
 	}
 	have := " " + strings.TrimSpace(string(b)) + " "
-	for _, c := range need {
+	for _, c := range controllers {
 		if !strings.Contains(have, " "+c+" ") {
 			want = append(want, "+"+c)
 		}

@@ -212,31 +212,18 @@ func (p *process) Thaw(context.Context) error {
 }
 
 // SetCPU implements sandbox.Sandbox; it changes nothing.
-func (p *process) SetCPU(_ context.Context, milli int) error {
-	switch {
-	case milli < 0:
-		return sandbox.ErrInvalid
-	case p.ended():
-		return sandbox.ErrExited
-	}
-	return nil
-}
-
-// SetSpare implements sandbox.Sandbox; it changes nothing.
-func (p *process) SetSpare(_ context.Context, cores int) error {
-	switch {
-	case cores < 0:
-		return sandbox.ErrInvalid
-	case p.ended():
-		return sandbox.ErrExited
-	}
-	return nil
-}
+func (p *process) SetCPU(_ context.Context, milli int) error { return p.set(milli, 0) }
 
 // SetWeight implements sandbox.Sandbox; it changes nothing.
-func (p *process) SetWeight(_ context.Context, thousandths int) error {
+func (p *process) SetWeight(_ context.Context, thousandths int) error { return p.set(thousandths, 1) }
+
+// SetSpare implements sandbox.Sandbox; it changes nothing.
+func (p *process) SetSpare(_ context.Context, cores int) error { return p.set(cores, 0) }
+
+// set is the answer to a number that has to be least or more.
+func (p *process) set(n, least int) error {
 	switch {
-	case thousandths < 1:
+	case n < least:
 		return sandbox.ErrInvalid
 	case p.ended():
 		return sandbox.ErrExited

@@ -103,35 +103,28 @@ func (b *box) Thaw(ctx context.Context) error {
 
 // SetCPU implements sandbox.Sandbox.
 func (b *box) SetCPU(_ context.Context, milli int) error {
-	if milli < 0 {
-		return fmt.Errorf("%w: %d thousandths of a CPU", sandbox.ErrInvalid, milli)
-	}
-	if b.ended() {
-		return sandbox.ErrExited
-	}
-	return b.group.SetCPU(milli)
+	return b.set("thousandths of a CPU", milli, 0, b.group.SetCPU)
 }
 
 // SetWeight implements sandbox.Sandbox.
 func (b *box) SetWeight(_ context.Context, thousandths int) error {
-	if thousandths < 1 {
-		return fmt.Errorf("%w: weight %d", sandbox.ErrInvalid, thousandths)
-	}
-	if b.ended() {
-		return sandbox.ErrExited
-	}
-	return b.group.SetWeight(thousandths)
+	return b.set("thousandths of weight", thousandths, 1, b.group.SetWeight)
 }
 
 // SetSpare implements sandbox.Sandbox.
 func (b *box) SetSpare(_ context.Context, cores int) error {
-	if cores < 0 {
-		return fmt.Errorf("%w: %d spared cores", sandbox.ErrInvalid, cores)
+	return b.set("spared cores", cores, 0, b.group.SetSpare)
+}
+
+// set applies a number of something, which is least or more.
+func (b *box) set(what string, n, least int, apply func(int) error) error {
+	if n < least {
+		return fmt.Errorf("%w: %d %s", sandbox.ErrInvalid, n, what)
 	}
 	if b.ended() {
 		return sandbox.ErrExited
 	}
-	return b.group.SetSpare(cores)
+	return apply(n)
 }
 
 // Stats implements sandbox.Sandbox.

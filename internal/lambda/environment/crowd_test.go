@@ -32,7 +32,9 @@ func TestCrowd(t *testing.T) {
 	quick := start(t, cfg)
 	spared := func() int {
 		invoke(t, quick, "short") // light use makes it come ahead
-		_ = start(t, cfg).Stop(t.Context())
+		if err := start(t, cfg).Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
 		specs := m.Specs.All()
 		return specs[len(specs)-1].Spare
 	}

@@ -181,7 +181,9 @@ func Start(ctx context.Context, cfg Config, spec Spec) (e *Environment, err erro
 	cfg.Grace = cmp.Or(cfg.Grace, 500*time.Millisecond)
 	cfg.LogRate = cmp.Or(cfg.LogRate, 4<<20)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	cfg.Reserve = cmp.Or(cfg.Reserve, NewReserve(1, cfg.Logger))
+	if cfg.Reserve == nil {
+		cfg.Reserve = NewReserve(1, cfg.Logger)
+	}
 	fn := spec.Function
 	e = &Environment{cfg: cfg, fn: fn, id: "env-" + randomHex(6), started: time.Now(), done: make(chan struct{})}
 	e.sampled.Store(-1)

@@ -42,8 +42,8 @@ type tenant struct {
 	reserve  *Reserve
 	workload Workload // nil until it has started
 	running  bool     // it starts or has an invocation
-	ahead    bool
-	spare    int // cores that it was told to leave to others
+	ahead    bool     // written by weigh alone, which may read it without the lock
+	spare    int      // cores that it was told to leave to others
 }
 
 // NewReserve is that of a machine with so many cores, of which one core has none to keep. Sandboxes
@@ -120,39 +120,43 @@ func (r *Reserve) spareLocked(t *tenant) int {
 
 // Run moves sandboxes out of the reserve and back, until ctx ends.
 func (r *Reserve) Run(ctx context.Context) error {
-	t := time.NewTimer(keepReserve)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
-		for w, cores := range r.due() {
+		todo, over := r.due()
+		for w, cores := range todo {
 			err := w.SetSpare(ctx, cores)
 			gone := errors.Is(err, sandbox.ErrExited) || errors.Is(err, fs.ErrNotExist)
 			if err != nil && !gone && ctx.Err() == nil {
 				r.log.Warn("set the cores that a sandbox leaves to others", "error", err)
 			}
 		}
+		if t.Stop(); over > 0 {
+			t.Reset(over)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.wake:
 		case <-t.C:
-			t.Reset(keepReserve)
 		}
 	}
 }
 
-// due is what has to change.
-func (r *Reserve) due() map[Workload]int {
+// due is what has to change, and how long the reserve is kept from now on; zero if it is not.
+func (r *Reserve) due() (todo map[Workload]int, over time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.on && time.Since(r.needed) >= keepReserve {
-		r.on = false
+	if r.on {
+		over = max(0, keepReserve-time.Since(r.needed))
+		r.on = over > 0
 	}
-	todo := map[Workload]int{}
+	todo = map[Workload]int{}
 	for t := range r.tenants {
 		if spare := r.spareLocked(t); t.workload != nil && t.spare != spare {
 			t.spare = spare
 			todo[t.workload] = spare
 		}
 	}
-	return todo
+	return todo, over
 }

@@ -72,7 +72,7 @@ func TestReserve(t *testing.T) {
 		step("one comes ahead", nil, []int{1, 0}, []int{1})
 		one.move(false)
 		step("and falls behind", nil, []int{1, 0, 1}, []int{1})
-		time.Sleep(keepReserve * 2)
+		time.Sleep(time.Second)
 		step("nobody waits for long", nil, []int{1, 0, 1, 0}, []int{1, 0})
 		one.leave()
 		two.run(true)

@@ -33,7 +33,6 @@ func weight(memory int, ahead bool) int {
 type appetite struct {
 	measured time.Time
 	cpu      time.Duration // used until then
-	ahead    bool
 }
 
 // weigh sets the weight of b, which has used so much CPU time so far. It comes back only
@@ -51,13 +50,12 @@ func (e *Environment) weigh(ctx context.Context, b *boot, cpu time.Duration, bet
 	}
 	part := used * 100 / (elapsed * time.Duration(share(e.fn.Memory)) / 1000)
 	ahead := part < hungry
-	if !a.ahead {
+	if !b.tenant.ahead {
 		ahead = part < sated && between
 	}
-	if ahead == a.ahead {
+	if ahead == b.tenant.ahead {
 		return
 	}
-	a.ahead = ahead
 	b.tenant.move(ahead)
 	err := b.workload.SetWeight(ctx, weight(e.fn.Memory, ahead))
 	if err != nil && !errors.Is(err, sandbox.ErrExited) {

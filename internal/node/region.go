@@ -103,7 +103,8 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 			NodeLogs:    environment.NewRate(nodeLogRate),
 			Reserve:     r.reserve,
 		}),
-		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory, DiskFull: n.engine.disk.Full, IdleTimeout: n.cfg.IdleTimeout,
+		Logger: n.log, Concurrency: n.cfg.Concurrency, FreeMemory: freeMemory,
+		DiskFull: n.engine.disk.Full, IdleTimeout: n.cfg.IdleTimeout,
 	})
 	r.router = &invoke.Router{Functions: r.functions, Pool: r.pool, Observe: r.observe}
 	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2, Drain: n.cfg.Drain})

@@ -150,6 +150,9 @@ type Pool struct {
 
 // New returns an empty pool.
 func New(cfg Config) *Pool {
+	if cfg.DiskFull == nil {
+		cfg.DiskFull = func() bool { return false }
+	}
 	cfg.Boots = cmp.Or(cfg.Boots, max(2, runtime.NumCPU()))
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 1000)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 30*time.Minute)

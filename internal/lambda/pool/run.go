@@ -6,8 +6,7 @@ import (
 )
 
 // Run freezes idle environments and removes those that were idle for too long or that keep a disk
-// full, until ctx ends.
-// Then it removes all of them and returns when they are gone.
+// full, until ctx ends. Then it removes all of them and returns when they are gone.
 func (p *Pool) Run(ctx context.Context) error {
 	t := time.NewTimer(sweepEvery)
 	defer t.Stop()
@@ -26,14 +25,11 @@ func (p *Pool) Run(ctx context.Context) error {
 			p.sweep(now)
 			nextSweep = now.Add(sweepEvery)
 		}
-		if p.cfg.DiskFull != nil && !now.Before(nextDisk) {
+		if !now.Before(nextDisk) {
 			p.sweepDisk()
 			nextDisk = now.Add(diskEvery)
 		}
-		wait := nextSweep.Sub(now)
-		if p.cfg.DiskFull != nil {
-			wait = min(wait, nextDisk.Sub(now))
-		}
+		wait := min(nextSweep.Sub(now), nextDisk.Sub(now))
 		if p.look(now) {
 			wait = min(wait, p.cfg.FreezeAfter)
 		}

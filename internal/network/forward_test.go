@@ -84,6 +84,8 @@ func TestGuard(t *testing.T) {
 	behind := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "lan0", TxQLen: -1}, PeerName: "lan1"}
 	must(t, netlink.LinkAdd(behind))
 	t.Cleanup(func() { must(t, netlink.LinkDel(behind)) })
+	// What is counted is what is routed, not the host's own words to IPv6 neighbours.
+	must(t, writeSwitch("/proc/sys/net/ipv6/conf/lan0/disable_ipv6", true))
 	addr, err := netlink.ParseAddr("10.99.0.1/24")
 	must(t, err)
 	must(t, netlink.AddrAdd(behind, addr))

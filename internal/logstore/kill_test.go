@@ -32,7 +32,7 @@ func write(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, err := Open(ctx, Config{KV: db, Dir: filepath.Join(dir, "logs"), SegmentBytes: 16 << 10})
+	s, err := Open(ctx, Config{KV: db, Dir: filepath.Join(dir, "logs"), Stage: filepath.Join(dir, "stage"), SegmentBytes: 16 << 10})
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func TestKill(t *testing.T) {
 	for range 2 {
 		last := killed(t, dir, 500, all)
 		db, _, end := kvtest.Start(t, filepath.Join(dir, "etcd"))
-		s, err := Open(t.Context(), Config{KV: db, Dir: filepath.Join(dir, "logs")})
+		s, err := Open(t.Context(), Config{KV: db, Dir: filepath.Join(dir, "logs"), Stage: filepath.Join(dir, "stage")})
 		check(t, err)
 		found := map[string]string{}
 		for g := range 3 {

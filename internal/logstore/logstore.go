@@ -55,6 +55,7 @@ const MaxTags = 50
 type Config struct {
 	KV     *kv.Store
 	Dir    string
+	Stage  string // see segment.Config
 	Logger *slog.Logger
 	Now    func() time.Time // default time.Now
 
@@ -102,7 +103,7 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 		cfg:     cfg,
 		streams: map[streamKey]*stream{}, byGroup: map[groupKey]map[string]*stream{}, tombs: map[uint64]uint64{},
 	}
-	log, err := segment.Open(segment.Config{Dir: cfg.Dir, MaxBytes: cfg.SegmentBytes, Logger: cfg.Logger})
+	log, err := segment.Open(segment.Config{Dir: cfg.Dir, Stage: cfg.Stage, MaxBytes: cfg.SegmentBytes, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
@@ -137,6 +138,9 @@ func (s *Store) Run(ctx context.Context) error {
 	})
 	return g.Wait()
 }
+
+// Sync returns when everything that was appended before is on disk.
+func (s *Store) Sync() error { return s.log.Sync() }
 
 // Close fsyncs and closes the files. It may be called more than once.
 func (s *Store) Close() error { return s.log.Close() }

@@ -32,7 +32,7 @@ func write(dir string) error {
 	if err != nil {
 		return err
 	}
-	l, err := Open(ctx, Config{KV: db, Dir: filepath.Join(dir, "ledger"), Node: "n1", SegmentBytes: 16 << 10, FoldEvery: time.Millisecond})
+	l, err := Open(ctx, Config{KV: db, Dir: filepath.Join(dir, "ledger"), Stage: filepath.Join(dir, "ledger.stage"), Node: "n1", SegmentBytes: 16 << 10, FoldEvery: time.Millisecond})
 	if err != nil {
 		return err
 	}

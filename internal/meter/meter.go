@@ -46,6 +46,7 @@ var ErrEnded = errors.New("entry is not in flight")
 type Config struct {
 	KV     *kv.Store
 	Dir    string
+	Stage  string // see segment.Config
 	Node   string // names the position in Dir among those of others: it goes where Dir goes
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -94,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	cfg.Retention = cmp.Or(cfg.Retention, 35*24*time.Hour)
 	cfg.FoldEvery = cmp.Or(cfg.FoldEvery, 10*time.Second)
 	cfg.MonthsAfter = cmp.Or(cfg.MonthsAfter, 14*24*time.Hour)
-	log, err := segment.Open(segment.Config{Dir: cfg.Dir, MaxBytes: cfg.SegmentBytes, Logger: cfg.Logger})
+	log, err := segment.Open(segment.Config{Dir: cfg.Dir, Stage: cfg.Stage, MaxBytes: cfg.SegmentBytes, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -134,6 +135,9 @@ func (l *Ledger) Run(ctx context.Context) error {
 	})
 	return g.Wait()
 }
+
+// Sync returns when everything that was recorded before is on disk.
+func (l *Ledger) Sync() error { return l.log.Sync() }
 
 // Close fsyncs and closes the files. It may be called more than once.
 func (l *Ledger) Close() error { return l.log.Close() }

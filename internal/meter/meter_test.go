@@ -38,7 +38,7 @@ func check(t testing.TB, err error) {
 
 func open(t testing.TB, db *kv.Store, dir string) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), Config{KV: db, Dir: dir, Node: "n1", SegmentBytes: 4 << 10, Now: func() time.Time { return day }})
+	l, err := Open(t.Context(), Config{KV: db, Dir: dir, Stage: dir + ".stage", Node: "n1", SegmentBytes: 4 << 10, Now: func() time.Time { return day }})
 	check(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	return l

@@ -20,7 +20,7 @@ func (r *region) openLedger(ctx context.Context, n *Node) (err error) {
 		return err
 	}
 	if r.ledger, err = meter.Open(ctx, meter.Config{
-		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "ledger"), Node: id, Logger: n.log,
+		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "ledger"), Stage: n.stage("ledger"), Node: id, Logger: n.log,
 	}); err != nil {
 		return err
 	}

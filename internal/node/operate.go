@@ -69,6 +69,9 @@ func (n *Node) backup(ctx context.Context, to io.Writer) error {
 	n.sweeping.RLock()
 	defer n.sweeping.RUnlock()
 	defer n.region.logs.Hold()()
+	if err := errors.Join(n.region.logs.Sync(), n.region.ledger.Sync()); err != nil {
+		return err
+	}
 	began := time.Now()
 	err := backup.Write(ctx, backup.Config{
 		Client: n.engine.etcd.Client(), Dir: n.dir.Path,

@@ -69,7 +69,7 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 		Store: n.engine.kv, Credentials: r.credentials, Partition: arn.Partition(n.cfg.Region), Region: n.cfg.Region,
 	})
 	if r.logs, err = logstore.Open(ctx, logstore.Config{
-		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Full: n.engine.disk.Full,
+		KV: n.engine.kv, Dir: filepath.Join(n.dir.Path, "logs"), Stage: n.stage("logs"), Full: n.engine.disk.Full,
 		MaxBytes: cmp.Or(n.cfg.LogsMax, min(n.engine.disk.Stats().Size/10, maxLogs)), Logger: n.log,
 	}); err != nil {
 		return nil, err
@@ -110,6 +110,16 @@ func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	r.events = async.New(async.Config{Messages: async.On(n.engine.events), Invoker: r.router, Logger: n.log, Retries: 2, Drain: n.cfg.Drain})
 	r.functions.OnChange(r.retire)
 	return r, nil
+}
+
+// stage is where a log's records wait for the disk, "" on a host without such a place.
+func (n *Node) stage(name string) string {
+	dir, err := n.dir.Memory()
+	if err != nil {
+		n.log.Warn("records are written to the disk one by one", "log", name, "error", err)
+		return ""
+	}
+	return filepath.Join(dir, name)
 }
 
 func (r *region) add(g *lifecycle.Group) {

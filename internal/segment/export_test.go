@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"os"
+	"syscall"
 )
 
 // Frame is a record as it stands in a file.
@@ -16,18 +17,8 @@ func ReadFrame(data []byte) ([]byte, error) {
 // Magic is what every file begins with.
 const Magic = magic
 
-// BreakSync makes the next fsync fail.
-func (l *Log) BreakSync() error {
-	r, w, err := os.Pipe() // a pipe cannot be fsynced
-	if err != nil {
-		return err
-	}
-	w.Close()
-	last := l.files[len(l.files)-1]
-	last.f.Close()
-	last.f = r
-	return nil
-}
+// BreakSync makes fsyncs fail.
+func (l *Log) BreakSync() { l.fsync = func(*os.File) error { return syscall.EIO } }
 
 // Dirty tells whether something waits for its fsync.
 func (l *Log) Dirty() bool {
@@ -38,3 +29,27 @@ func (l *Log) Dirty() bool {
 
 // SetFsync replaces what brings a file to the disk.
 func (l *Log) SetFsync(fsync func(*os.File) error) { l.fsync = fsync }
+
+// BreakWrite makes writes to the last file fail until mend is called.
+func (l *Log) BreakWrite() (mend func(), err error) {
+	last := l.last()
+	broken, err := os.Open(last.f.Name()) // not for writing
+	if err != nil {
+		return nil, err
+	}
+	swap := func() {
+		l.spill.Lock()
+		defer l.spill.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		last.f, broken = broken, last.f
+	}
+	swap()
+	return func() { swap(); broken.Close() }, nil
+}
+
+// WriteOut writes what is staged.
+func (l *Log) WriteOut() error { return l.writeOut() }
+
+// StageHalf is what one half of a stage holds.
+const StageHalf = stageHalf - halfHead

@@ -36,11 +36,13 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// file is one segment. Its size is what readers may look at: it moves after a write is whole.
+// file is one segment. What lies between written and size is in the stage. Both move after what they
+// cover is whole.
 type file struct {
 	id       uint64
 	f        *os.File
 	size     atomic.Int64
+	written  atomic.Int64
 	blocks   atomic.Int64 // how far they are allocated, as far as we know
 	modified atomic.Int64 // Unix nanoseconds
 
@@ -75,7 +77,7 @@ func openFile(path string, id uint64) (*file, error) {
 		return nil, err
 	}
 	s := &file{id: id, f: f}
-	s.size.Store(info.Size())
+	s.resize(info.Size())
 	s.modified.Store(info.ModTime().UnixNano())
 	return s, nil
 }
@@ -92,7 +94,7 @@ func (f *file) recover() (lost int64, err error) {
 		if size > headerSize {
 			return 0, fmt.Errorf("segment %d: %w: no header", f.id, ErrCorrupt)
 		}
-		f.size.Store(0)
+		f.resize(0)
 		_, err := f.write([]byte(magic))
 		return 0, err
 	}
@@ -113,15 +115,27 @@ func (f *file) recover() (lost int64, err error) {
 	if end == size {
 		return 0, nil
 	}
-	f.size.Store(end)
+	f.resize(end)
 	if err := f.f.Truncate(end); err != nil {
 		return 0, err
 	}
 	return size - end, f.f.Sync()
 }
 
-// write appends whole frames. What a failed write left is beyond size: nobody reads it, and the
-// next write or the next Open replaces it.
+// resize says that the file is so large.
+func (f *file) resize(n int64) {
+	f.written.Store(n)
+	f.size.Store(n)
+}
+
+// grow says that n bytes more are in the stage.
+func (f *file) grow(n int) {
+	f.modified.Store(time.Now().UnixNano())
+	f.size.Add(int64(n))
+}
+
+// write appends whole frames, all before them being written. What a failed write left is beyond size:
+// nobody reads it, and the next write or the next Open replaces it.
 func (f *file) write(frames []byte) (at int64, err error) {
 	at = f.size.Load()
 	if _, err := f.f.WriteAt(frames, at); err != nil {
@@ -129,7 +143,7 @@ func (f *file) write(frames []byte) (at int64, err error) {
 		return 0, err
 	}
 	f.modified.Store(time.Now().UnixNano())
-	f.size.Store(at + int64(len(frames)))
+	f.resize(at + int64(len(frames)))
 	return at, nil
 }
 
@@ -154,7 +168,7 @@ func (f *file) allocate(limit int64) {
 // trim gives back the blocks behind what is written.
 func (f *file) trim() error {
 	f.blocks.Store(0)
-	return f.f.Truncate(f.size.Load())
+	return f.f.Truncate(f.written.Load())
 }
 
 // acquire keeps the file open for a reader until release.

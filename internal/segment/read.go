@@ -18,7 +18,13 @@ func (l *Log) Read(pos Position) ([]byte, error) {
 		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, err)
 	}
 	defer f.release()
-	end := f.size.Load()
+	end, err := l.settled(f, pos.Offset)
+	if err != nil {
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, err)
+	}
+	if pos.Offset >= end && pos.Offset < f.size.Load() { // dropped before it was written
+		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, ErrNotFound)
+	}
 	if pos.Offset < headerSize || pos.Offset >= end {
 		return nil, fmt.Errorf("read %d/%d: %w", pos.Segment, pos.Offset, ErrCorrupt)
 	}
@@ -48,7 +54,7 @@ func (l *Log) Scan(from Position, fn func(Position, []byte) error) error {
 		} else if err != nil {
 			return err
 		}
-		err := f.scan(at, fn)
+		err := l.scan(f, at, fn)
 		f.release()
 		if err != nil {
 			return err
@@ -57,10 +63,29 @@ func (l *Log) Scan(from Position, fn func(Position, []byte) error) error {
 	}
 }
 
+// settled is the end of what can be read from f. What is staged is written first if that is needed to
+// read at an offset.
+func (l *Log) settled(f *file, at int64) (end int64, err error) {
+	if end := f.written.Load(); at < end || at >= f.size.Load() {
+		return end, nil
+	}
+	if err := l.writeOut(); err != nil {
+		return 0, err
+	}
+	return f.written.Load(), nil
+}
+
 // scan reads one file from an offset to its end.
-func (f *file) scan(at int64, fn func(Position, []byte) error) error {
+func (l *Log) scan(f *file, at int64, fn func(Position, []byte) error) error {
 	var buf []byte
-	for end := f.size.Load(); at < end; end = f.size.Load() {
+	for {
+		end, err := l.settled(f, at)
+		if err != nil {
+			return fmt.Errorf("scan %d/%d: %w", f.id, at, err)
+		}
+		if at >= end {
+			return nil
+		}
 		r := bufio.NewReaderSize(io.NewSectionReader(f.f, at, end-at), 64<<10)
 		for at < end {
 			rec, err := readFrame(r, end-at, buf)
@@ -74,7 +99,6 @@ func (f *file) scan(at int64, fn func(Position, []byte) error) error {
 			buf = rec
 		}
 	}
-	return nil
 }
 
 // damaged tells a record that is not there from a disk that cannot be read.

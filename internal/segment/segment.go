@@ -1,8 +1,9 @@
 // Package segment keeps append-only logs of records in files of bounded size.
 //
-// A record that Append has answered for is with the kernel: it survives kill -9 of the process.
-// It is fsynced, together with its neighbours, within SyncEvery by Run, or at once by Sync, and
-// from then on survives a power cut. Every record carries its length and a CRC-32C over both, so
+// A record that Append has answered for survives kill -9 of the process: it is with the kernel, in
+// the file or, where there is a [Config.Stage], in memory that the next Open finds. It is written and
+// fsynced, together with its neighbours, within SyncEvery by Run, or at once by Sync, and from then
+// on survives a power cut. Every record carries its length and a CRC-32C over both, so
 // what a cut left of the last file is recognised and dropped by Open; damage anywhere else is an
 // error of the read that meets it.
 //
@@ -24,6 +25,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -42,7 +45,11 @@ type Config struct {
 	Dir       string
 	MaxBytes  int64         // size at which a segment is finished and the next begun; default 64 MiB
 	SyncEvery time.Duration // how long a record may wait for its fsync; default 50 ms
-	Logger    *slog.Logger
+	// Stage is a file of a memory file system, which Append writes to in place of the disk: not even a
+	// write to the kernel's cache is always quick, since it may wait for dirty pages of others or for
+	// the file system's journal. Empty, or where that cannot be used, Append writes to the disk.
+	Stage  string
+	Logger *slog.Logger
 }
 
 // Position is where a record is. Positions of one log are ordered as their records are; the zero
@@ -72,6 +79,7 @@ type Log struct {
 	cfg   Config
 	wake  chan struct{} // tells Run that there is something to fsync
 	syncs sync.Mutex    // one fsync at a time: the next one covers all who wait
+	spill sync.Mutex    // one write of the stage at a time; before mu
 	count atomic.Uint64 // of fsyncs
 	took  atomic.Int64  // of all of them, nanoseconds
 
@@ -79,7 +87,8 @@ type Log struct {
 
 	mu     sync.RWMutex // guards what follows
 	files  []*file      // oldest first; the last one is written to
-	dirty  bool         // something was written since the last fsync began
+	stage  *stage       // nil if there is none
+	dirty  bool         // something was appended since the last fsync began
 	failed error        // of an fsync; the log takes nothing more
 	closed bool
 	buf    []byte // of the append in progress
@@ -97,6 +106,9 @@ func Open(cfg Config) (*Log, error) {
 		for _, f := range l.files {
 			f.f.Close()
 		}
+		if l.stage != nil {
+			err = errors.Join(err, unix.Munmap(l.stage.mem)) // what is in it stays for the next Open
+		}
 		return nil, fmt.Errorf("open log %s: %w", cfg.Dir, err)
 	}
 	return l, nil
@@ -110,6 +122,11 @@ func (l *Log) load() error {
 	if err != nil {
 		return err
 	}
+	if l.cfg.Stage != "" {
+		if l.stage, err = openStage(l.cfg.Stage, stageHalf); err != nil {
+			l.cfg.Logger.Warn("records are written to the disk one by one", "error", err)
+		}
+	}
 	for i, id := range ids {
 		f, err := openFile(l.path(id), id)
 		if err != nil {
@@ -118,6 +135,9 @@ func (l *Log) load() error {
 		l.files = append(l.files, f)
 		if i < len(ids)-1 {
 			continue // finished and fsynced before its successor was made
+		}
+		if err := l.takeUp(f); err != nil {
+			return err
 		}
 		lost, err := f.recover()
 		if err != nil {
@@ -128,6 +148,7 @@ func (l *Log) load() error {
 		}
 	}
 	if len(ids) == 0 {
+		l.stage.clear() // of a log that was here before
 		return l.begin(1)
 	}
 	return nil
@@ -194,35 +215,55 @@ func (l *Log) AppendAll(recs [][]byte) ([]Position, error) {
 			return nil, fmt.Errorf("append %d bytes: %w", len(rec), ErrTooLarge)
 		}
 	}
+	out, err := l.append(recs)
+	if errors.Is(err, errNoRoom) {
+		out, err = l.appendWritten(recs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	return out, nil
+}
+
+// errNoRoom says that the stage has to be written out first.
+var errNoRoom = errors.New("no room in the stage")
+
+func (l *Log) append(recs [][]byte) ([]Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.appendLocked(recs)
+}
+
+func (l *Log) appendLocked(recs [][]byte) ([]Position, error) {
 	if err := l.usable(); err != nil {
 		return nil, err
 	}
 	last := l.files[len(l.files)-1]
 	l.buf = l.buf[:0]
-	offsets := make([]int64, len(recs))
+	out := make([]Position, len(recs))
 	for i, rec := range recs {
-		offsets[i] = int64(len(l.buf))
+		out[i].Offset = int64(len(l.buf))
 		l.buf = appendFrame(l.buf, rec)
 	}
 	if size := last.size.Load(); size > headerSize && size+int64(len(l.buf)) > l.cfg.MaxBytes {
+		if !l.stage.empty() {
+			return nil, errNoRoom
+		}
 		if err := l.rotate(); err != nil {
-			return nil, fmt.Errorf("append: %w", err)
+			return nil, err
 		}
 		last = l.files[len(l.files)-1]
 	}
-	at, err := last.write(l.buf)
+	at, err := l.put(last, l.buf)
 	if err != nil {
-		return nil, fmt.Errorf("append: %w", err)
+		return nil, err
 	}
 	if cap(l.buf) > 1<<20 {
 		l.buf = nil // one big record is no reason to keep its size for ever
 	}
 	l.markDirty()
-	out := make([]Position, len(recs))
-	for i, off := range offsets {
-		out[i] = Position{Segment: last.id, Offset: at + off}
+	for i := range out {
+		out[i] = Position{Segment: last.id, Offset: at + out[i].Offset}
 	}
 	return out, nil
 }
@@ -256,7 +297,8 @@ func (l *Log) markDirty() {
 	}
 }
 
-// Sync returns when every record that was appended before is on disk. Callers share fsyncs.
+// Sync returns when every record that was appended before is on disk. Callers share fsyncs. A disk
+// without room is an error that passes; that of an fsync stays.
 func (l *Log) Sync() error {
 	l.syncs.Lock()
 	defer l.syncs.Unlock()
@@ -268,6 +310,12 @@ func (l *Log) Sync() error {
 	l.dirty = false
 	last := l.files[len(l.files)-1]
 	l.mu.Unlock()
+	if err := l.writeOut(); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.dirty = true
+		return err
+	}
 	began := time.Now()
 	err := l.fsync(last.f)
 	l.took.Add(int64(time.Since(began)))
@@ -297,8 +345,8 @@ func (l *Log) Stats() Stats {
 	return Stats{Syncs: l.count.Load(), Took: time.Duration(l.took.Load())}
 }
 
-// Run fsyncs what is appended, at most SyncEvery after it was, until ctx ends. It ends with the
-// error of an fsync that fails; the log takes no more records then.
+// Run writes and fsyncs what is appended, at most SyncEvery after it was, until ctx ends. It ends
+// with the error of an fsync that fails; the log takes no more records then.
 func (l *Log) Run(ctx context.Context) error {
 	for {
 		l.last().allocate(l.cfg.MaxBytes)
@@ -315,8 +363,31 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 		pause.Stop()
 		if err := l.Sync(); err != nil {
-			return err
+			if l.broken() != nil {
+				return err
+			}
+			l.cfg.Logger.Warn("records wait in memory for the disk", "log", l.cfg.Dir, "error", err)
+			l.again(ctx)
 		}
+	}
+}
+
+// broken is why the log takes no more records.
+func (l *Log) broken() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.failed
+}
+
+// again lets Run try once more in a second.
+func (l *Log) again(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -341,6 +412,8 @@ func (l *Log) Segments() []SegmentInfo {
 // Drop removes a segment with its records. Dropping the one that is written to begins a new one
 // first. A read in progress finishes; later ones get ErrNotFound.
 func (l *Log) Drop(segment uint64) error {
+	l.spill.Lock()
+	defer l.spill.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -354,6 +427,7 @@ func (l *Log) Drop(segment uint64) error {
 		if err := l.begin(segment + 1); err != nil {
 			return fmt.Errorf("drop segment %d: %w", segment, err)
 		}
+		l.stage.clear() // what was in it was this segment's
 	}
 	f := l.files[i]
 	if err := os.Remove(l.path(segment)); err != nil {
@@ -370,6 +444,8 @@ func (l *Log) Drop(segment uint64) error {
 // Close fsyncs and closes the files. It may be called more than once.
 func (l *Log) Close() error {
 	err := l.Sync()
+	l.spill.Lock()
+	defer l.spill.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -378,6 +454,9 @@ func (l *Log) Close() error {
 	l.closed = true
 	for _, f := range l.files {
 		f.close()
+	}
+	if l.stage != nil {
+		err = errors.Join(err, l.stage.close())
 	}
 	return err
 }

@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +52,7 @@ type Dir struct {
 	Account  string   // 12 digits
 	Key      [32]byte // seals what is secret at rest and signs sessions
 	lock     *os.File
+	memory   string // see Memory; "" until then
 }
 
 // Open makes or opens the directory at path and locks it. account, if not empty, must be the one
@@ -93,13 +95,45 @@ func (d *Dir) load(account string) (err error) {
 }
 
 // Close unlocks the directory.
-func (d *Dir) Close() error { return d.lock.Close() }
+func (d *Dir) Close() error {
+	if d.memory != "" {
+		_ = os.Remove(d.memory) // fails when something in it is still needed
+	}
+	return d.lock.Close()
+}
 
 // Sub makes a directory below and gives its path.
 func (d *Dir) Sub(name string) (string, error) {
 	p := filepath.Join(d.Path, name)
 	return p, os.MkdirAll(p, 0o700)
 }
+
+// Memory makes a directory beside this one in the host's memory and gives its path: for files that
+// outlive the process but need not outlive the host. It is for this directory's holder alone, and goes
+// with it if it is empty then.
+func (d *Dir) Memory() (string, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(memory, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		return "", fmt.Errorf("%s is no memory file system", memory)
+	}
+	p := filepath.Join(memory, "lambent-"+d.Instance)
+	if err := os.Mkdir(p, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("make a directory in memory: %w", err)
+	}
+	// Everybody may make files there: what somebody else has put in our way is not used.
+	info, err := os.Lstat(p)
+	if err != nil {
+		return "", fmt.Errorf("make a directory in memory: %w", err)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || info.Mode() != os.ModeDir|0o700 || int(st.Uid) != os.Geteuid() {
+		return "", fmt.Errorf("%s is somebody else's, or open to others", p)
+	}
+	d.memory = p
+	return p, nil
+}
+
+// memory is where every Linux has a memory file system.
+const memory = "/dev/shm"
 
 func (d *Dir) acquire() error {
 	f, err := os.OpenFile(filepath.Join(d.Path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -2,6 +2,7 @@ package statedir
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,69 @@ func TestLeftovers(t *testing.T) {
 	for _, name := range left {
 		if _, err := os.Stat(name); err == nil {
 			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
+// TestMemory: the directory in memory is the same after a kill, goes with a graceful end when it is
+// empty, and is not used when somebody else may have made it.
+func TestMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	open := func() *Dir {
+		d, err := Open(path, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := open()
+	where, err := d.Memory()
+	if err != nil {
+		t.Skip(err) // a host without one; the server does without
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(where) })
+	if again, err := d.Memory(); err != nil || again != where || filepath.Base(where) != "lambent-"+d.Instance {
+		t.Errorf("%s, then %s, %v", where, again, err)
+	}
+	write(t, where, "needed", "")
+	d.Close()
+	d = open()
+	if again, err := d.Memory(); err != nil || again != where {
+		t.Errorf("%s, then %s, %v", where, again, err)
+	}
+	if _, err := os.Stat(filepath.Join(where, "needed")); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(where, "needed")); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := os.Stat(where); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close: %v", err)
+	}
+	elsewhere := t.TempDir()
+	for what, make := range map[string]func() error{
+		"open to others":  func() error { return errors.Join(os.Mkdir(where, 0o755), os.Chmod(where, 0o755)) },
+		"a link":          func() error { return os.Symlink(elsewhere, where) },
+		"a file":          func() error { return os.WriteFile(where, nil, 0o700) },
+		"somebody else's": func() error { return errors.Join(os.Mkdir(where, 0o700), os.Chown(where, 1, 1)) },
+	} {
+		if what == "somebody else's" && os.Geteuid() != 0 {
+			continue
+		}
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		d := open()
+		if got, err := d.Memory(); err == nil {
+			t.Errorf("%s: %s is used", what, got)
+		}
+		d.Close()
+		if _, err := os.Lstat(where); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := os.RemoveAll(where); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -27,6 +27,9 @@ const (
 	MaxRecord = 256 << 20
 )
 
+// finishedMode is the mode of a file that is not written to any more and on disk as a whole.
+const finishedMode = 0o400
+
 // Blocks are allocated ahead of what is written. Otherwise a write allocates them itself, which on
 // ext4 waits for whatever fsync or write-back is doing to the same file: as long as a busy disk takes.
 const (
@@ -41,6 +44,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type file struct {
 	id       uint64
 	f        *os.File
+	finished bool // when it was opened
 	size     atomic.Int64
 	written  atomic.Int64
 	blocks   atomic.Int64 // how far they are allocated, as far as we know
@@ -67,16 +71,19 @@ func createFile(path string, id uint64) (*file, error) {
 }
 
 func openFile(path string, id uint64) (*file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
+	finished, flag := info.Mode().Perm() == finishedMode, os.O_RDWR
+	if finished {
+		flag = os.O_RDONLY
+	}
+	f, err := os.OpenFile(path, flag, 0)
 	if err != nil {
-		f.Close()
 		return nil, err
 	}
-	s := &file{id: id, f: f}
+	s := &file{id: id, f: f, finished: finished}
 	s.resize(info.Size())
 	s.modified.Store(info.ModTime().UnixNano())
 	return s, nil

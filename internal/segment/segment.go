@@ -80,6 +80,10 @@ type Log struct {
 	wake  chan struct{} // tells Run that there is something to fsync
 	syncs sync.Mutex    // one fsync at a time: the next one covers all who wait
 	spill sync.Mutex    // one write of the stage at a time; before mu
+
+	making sync.Mutex // guards ahead; after mu, and not held when that is asked for
+	ahead  *file      // made to follow the last one; nil if there is none
+
 	count atomic.Uint64 // of fsyncs
 	took  atomic.Int64  // of all of them, nanoseconds
 
@@ -87,6 +91,7 @@ type Log struct {
 
 	mu     sync.RWMutex // guards what follows
 	files  []*file      // oldest first; the last one is written to
+	old    *file        // the one before it until it is fsynced, nil then; see rotate
 	stage  *stage       // nil if there is none
 	dirty  bool         // something was appended since the last fsync began
 	failed error        // of an fsync; the log takes nothing more
@@ -104,7 +109,7 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{cfg: cfg, wake: make(chan struct{}, 1), fsync: (*os.File).Sync}
 	if err := l.load(); err != nil {
 		for _, f := range l.files {
-			f.f.Close()
+			f.close()
 		}
 		if l.stage != nil {
 			err = errors.Join(err, unix.Munmap(l.stage.mem)) // what is in it stays for the next Open
@@ -127,29 +132,38 @@ func (l *Log) load() error {
 			l.cfg.Logger.Warn("records are written to the disk one by one", "error", err)
 		}
 	}
-	for i, id := range ids {
+	for _, id := range ids {
 		f, err := openFile(l.path(id), id)
 		if err != nil {
 			return err
 		}
 		l.files = append(l.files, f)
-		if i < len(ids)-1 {
-			continue // finished and fsynced before its successor was made
-		}
-		if err := l.takeUp(f); err != nil {
-			return err
+	}
+	if err := l.takeUp(); err != nil {
+		return err
+	}
+	for _, f := range l.files[max(0, len(l.files)-2):] { // those before are finished; see rotate
+		if f.finished {
+			continue
 		}
 		lost, err := f.recover()
 		if err != nil {
 			return err
 		}
 		if lost > 0 {
-			l.cfg.Logger.Warn("dropped a torn record", "file", l.path(id), "bytes", lost)
+			l.cfg.Logger.Warn("dropped a torn record", "file", l.path(f.id), "bytes", lost)
 		}
 	}
-	if len(ids) == 0 {
-		l.stage.clear() // of a log that was here before
-		return l.begin(1)
+	if err := l.unmake(); err != nil {
+		return err
+	}
+	n := len(l.files)
+	if n == 0 || l.files[n-1].finished {
+		return l.follow()
+	}
+	if n > 1 && !l.files[n-2].finished {
+		l.old = l.files[n-2]
+		l.markDirty()
 	}
 	return nil
 }
@@ -178,21 +192,6 @@ func (l *Log) ids() ([]uint64, error) {
 
 func (l *Log) path(id uint64) string {
 	return filepath.Join(l.cfg.Dir, fmt.Sprintf("%016d%s", id, suffix))
-}
-
-// begin makes a new last segment, durably.
-func (l *Log) begin(id uint64) error {
-	f, err := createFile(l.path(id), id)
-	if err != nil {
-		return err
-	}
-	if err := syncDir(l.cfg.Dir); err != nil {
-		f.f.Close()
-		return err
-	}
-	f.allocate(l.cfg.MaxBytes)
-	l.files = append(l.files, f)
-	return nil
 }
 
 // Append writes one record and returns where it is.
@@ -246,9 +245,6 @@ func (l *Log) appendLocked(recs [][]byte) ([]Position, error) {
 		l.buf = appendFrame(l.buf, rec)
 	}
 	if size := last.size.Load(); size > headerSize && size+int64(len(l.buf)) > l.cfg.MaxBytes {
-		if !l.stage.empty() {
-			return nil, errNoRoom
-		}
 		if err := l.rotate(); err != nil {
 			return nil, err
 		}
@@ -266,19 +262,6 @@ func (l *Log) appendLocked(recs [][]byte) ([]Position, error) {
 		out[i] = Position{Segment: last.id, Offset: at + out[i].Offset}
 	}
 	return out, nil
-}
-
-// rotate finishes the last segment and begins the next. The old one is on disk before the new
-// one exists, so only the last file can be torn.
-func (l *Log) rotate() error {
-	last := l.files[len(l.files)-1]
-	if err := last.trim(); err != nil {
-		return err
-	}
-	if err := last.f.Sync(); err != nil {
-		return err
-	}
-	return l.begin(last.id + 1)
 }
 
 // usable tells whether the log can be changed.
@@ -308,7 +291,7 @@ func (l *Log) Sync() error {
 		return l.failed
 	}
 	l.dirty = false
-	last := l.files[len(l.files)-1]
+	last, old := l.files[len(l.files)-1], l.old
 	l.mu.Unlock()
 	if err := l.writeOut(); err != nil {
 		l.mu.Lock()
@@ -317,7 +300,7 @@ func (l *Log) Sync() error {
 		return err
 	}
 	began := time.Now()
-	err := l.fsync(last.f)
+	err := cmp.Or(l.finishOld(old), l.fsync(last.f))
 	l.took.Add(int64(time.Since(began)))
 	l.count.Add(1)
 	if err != nil {
@@ -368,6 +351,10 @@ func (l *Log) Run(ctx context.Context) error {
 			}
 			l.cfg.Logger.Warn("records wait in memory for the disk", "log", l.cfg.Dir, "error", err)
 			l.again(ctx)
+			continue
+		}
+		if err := l.prepare(); err != nil {
+			l.cfg.Logger.Warn("no segment is made ahead", "log", l.cfg.Dir, "error", err) // who needs it makes it
 		}
 	}
 }
@@ -424,16 +411,18 @@ func (l *Log) Drop(segment uint64) error {
 		return fmt.Errorf("drop segment %d: %w", segment, ErrNotFound)
 	}
 	if i == len(l.files)-1 {
-		if err := l.begin(segment + 1); err != nil {
+		if err := l.follow(); err != nil {
 			return fmt.Errorf("drop segment %d: %w", segment, err)
 		}
-		l.stage.clear() // what was in it was this segment's
 	}
 	f := l.files[i]
 	if err := os.Remove(l.path(segment)); err != nil {
 		return fmt.Errorf("drop segment %d: %w", segment, err)
 	}
 	l.files = slices.Delete(l.files, i, i+1)
+	if l.old == f {
+		l.old = nil
+	}
 	f.close()
 	if err := syncDir(l.cfg.Dir); err != nil {
 		return fmt.Errorf("drop segment %d: %w", segment, err)
@@ -454,6 +443,12 @@ func (l *Log) Close() error {
 	l.closed = true
 	for _, f := range l.files {
 		f.close()
+	}
+	l.making.Lock()
+	defer l.making.Unlock()
+	if l.ahead != nil {
+		l.ahead.close()
+		err = errors.Join(err, os.Remove(l.path(l.ahead.id)))
 	}
 	if l.stage != nil {
 		err = errors.Join(err, l.stage.close())

@@ -2,7 +2,6 @@ package segment
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,10 +70,17 @@ func (s *stage) close() error {
 	return errors.Join(unix.Munmap(s.mem), os.Remove(s.path))
 }
 
-// add puts frames at an offset of a segment, or says that there is no room.
+// add puts frames at an offset of a segment, or says that there is no room. A half is of one segment.
 func (s *stage) add(segment uint64, at int64, frames []byte) bool {
 	h := s.halves[s.active]
 	n := h.length()
+	if n > 0 && h.segment() != segment {
+		if !s.free() {
+			return false
+		}
+		s.active = 1 - s.active
+		h, n = s.halves[s.active], 0
+	}
 	if n+len(frames) > len(h)-halfHead {
 		return false
 	}
@@ -100,12 +106,13 @@ func (s *stage) turn() half {
 	return h
 }
 
-func (h half) length() int     { return int(h.word().Load()) }
-func (h half) setLength(n int) { h.word().Store(uint64(n)) }
-func (h half) segment() uint64 { return binary.LittleEndian.Uint64(h[8:]) }
-func (h half) offset() int64   { return int64(binary.LittleEndian.Uint64(h[16:])) }
-func (h half) end() int64      { return h.offset() + int64(h.length()) }
-func (h half) frames() []byte  { return h[halfHead : halfHead+h.length()] }
+func (h half) length() int        { return int(h.word().Load()) }
+func (h half) setLength(n int)    { h.word().Store(uint64(n)) }
+func (h half) segment() uint64    { return binary.LittleEndian.Uint64(h[8:]) }
+func (h half) offset() int64      { return int64(binary.LittleEndian.Uint64(h[16:])) }
+func (h half) position() Position { return Position{h.segment(), h.offset()} }
+func (h half) end() int64         { return h.offset() + int64(h.length()) }
+func (h half) frames() []byte     { return h[halfHead : halfHead+h.length()] }
 
 // word is the length as it has to be stored: behind everything that it covers. A mapping begins at a
 // page and its halves are whole pages, so it is aligned.
@@ -116,13 +123,8 @@ func (s *stage) empty() bool {
 	return s == nil || s.halves[0].length() == 0 && s.halves[1].length() == 0
 }
 
-// clear forgets what is staged.
-func (s *stage) clear() {
-	if s != nil {
-		s.halves[0].setLength(0)
-		s.halves[1].setLength(0)
-	}
-}
+// free says that one half is empty, so that another segment can have it.
+func (s *stage) free() bool { return s.halves[1-s.active].length() == 0 }
 
 // stageHalf is the size of each half: what comes while the other one is written out has room there,
 // even if a disk that others keep busy takes long for it.
@@ -183,12 +185,23 @@ func (l *Log) turnLocked() (half, *file) {
 	if l.stage == nil || l.closed {
 		return nil, nil
 	}
-	return l.stage.turn(), l.files[len(l.files)-1]
+	h := l.stage.turn()
+	for _, f := range l.files {
+		if h != nil && f.id == h.segment() {
+			return h, f
+		}
+	}
+	return h, nil
 }
 
-// writeHalf writes a half to its file. It is called with spill held.
+// writeHalf writes a half to its file; that of a segment that was dropped is forgotten. It is called
+// with spill held.
 func (l *Log) writeHalf(h half, f *file) error {
 	if h == nil {
+		return nil
+	}
+	if f == nil {
+		h.setLength(0)
 		return nil
 	}
 	if err := h.write(f); err != nil {
@@ -206,17 +219,21 @@ func (h half) write(f *file) error {
 	return nil
 }
 
-// takeUp writes to the last file what a process that was killed left in the stage. What is not of
-// this file is of a log that was there before, such as that of a state directory that was put back.
-func (l *Log) takeUp(f *file) error {
+// takeUp writes to the files what a process that was killed left in the stage. What does not go on
+// where they end is of a log that was there before, such as that of a state directory that was put back.
+func (l *Log) takeUp() error {
 	if l.stage == nil {
 		return nil
 	}
 	left := l.stage.halves
-	slices.SortFunc(left[:], func(a, b half) int { return cmp.Compare(a.offset(), b.offset()) })
+	slices.SortFunc(left[:], func(a, b half) int { return a.position().Compare(b.position()) })
 	for _, h := range left {
 		if h.length() == 0 {
 			continue
+		}
+		f, ok := l.file(h.segment())
+		if !ok {
+			f = nil
 		}
 		if fits, err := h.fits(f); err != nil {
 			return err
@@ -237,7 +254,7 @@ func (l *Log) takeUp(f *file) error {
 
 // fits says whether the half goes on where f ends, part of it perhaps being there already.
 func (h half) fits(f *file) (bool, error) {
-	if n := h.length(); n < 0 || n > len(h)-halfHead || h.segment() != f.id || h.offset() < headerSize || h.offset() > f.size.Load() {
+	if n := h.length(); n < 0 || n > len(h)-halfHead || f == nil || h.offset() < headerSize || h.offset() > f.size.Load() {
 		return false, nil
 	}
 	there := make([]byte, min(int64(h.length()), f.size.Load()-h.offset()))

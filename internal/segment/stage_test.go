@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +23,8 @@ import (
 func killed(t *testing.T, dir string) (copied string) {
 	t.Helper()
 	copied = filepath.Join(t.TempDir(), "log")
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command("cp", "-a", dir, copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	b, err := os.ReadFile(dir + ".stage")
 	if err != nil {
@@ -205,7 +207,7 @@ func TestStageOfAnother(t *testing.T) {
 // not fit at all goes past it; the order stays.
 func TestStageFull(t *testing.T) {
 	for _, size := range []int{1000, segment.StageHalf / 2, segment.StageHalf - 8, segment.StageHalf, 3 * segment.StageHalf} {
-		l := open(t, filepath.Join(t.TempDir(), "log"), 3*segment.StageHalf)
+		l := open(t, filepath.Join(t.TempDir(), "log"), 1<<30)
 		l.SetFsync(func(*os.File) error { t.Error("fsync"); return nil })
 		var want []string
 		for i := range max(6, 3*segment.StageHalf/size) {
@@ -219,6 +221,108 @@ func TestStageFull(t *testing.T) {
 		}
 		l.SetFsync((*os.File).Sync)
 	}
+}
+
+// TestRotate: no append waits for the disk when a segment is full, since the next one was made ahead and
+// the full one is finished by Run; a kill at any moment of that loses nothing, and what a power cut does to
+// the full one is cut off.
+func TestRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "log")
+		l := open(t, dir, 1000)
+		gate := make(chan struct{})
+		var held atomic.Bool
+		l.SetFsync(func(f *os.File) error {
+			if held.Load() {
+				<-gate
+			}
+			return f.Sync()
+		})
+		var tasks lifecycle.Tasks
+		defer tasks.Wait()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		tasks.Go("run", func() {
+			if err := l.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		var want []string
+		add := func(n int) {
+			want = append(want, fmt.Sprintf("%0*d", n, len(want)))
+			appendOne(t, l, want[len(want)-1])
+		}
+		check := func(when string, files int) {
+			t.Helper()
+			copied := killed(t, dir)
+			if seen, err := filepath.Glob(filepath.Join(copied, "*.seg")); err != nil || len(seen) != files {
+				t.Errorf("%s: files %q, want %d", when, seen, files)
+			}
+			next := open(t, copied, 1000)
+			if got := scan(t, next, segment.Position{}); !slices.Equal(got, want) {
+				t.Errorf("%s: %q after a kill, want %q", when, got, want)
+			}
+			if err := next.Sync(); err != nil {
+				t.Error(err)
+			}
+			if n := len(next.Segments()); n > 1 {
+				for _, s := range next.Segments()[:n-1] {
+					finished(t, copied, s.ID)
+				}
+			}
+		}
+		add(600)
+		time.Sleep(time.Second)
+		check("made ahead", 2)
+		held.Store(true)
+		add(100)
+		time.Sleep(time.Second) // Run is in the fsync of it
+		add(200)
+		add(300)
+		if n := len(l.Segments()); n != 2 {
+			t.Errorf("%d segments, want 2", n)
+		}
+		check("rotated", 2)
+		if got := scan(t, l, segment.Position{}); !slices.Equal(got, want) {
+			t.Errorf("got %q", got)
+		}
+		check("read", 2)
+		torn(t, killed(t, dir), append(slices.Clone(want[:2]), want[3]))
+		close(gate)
+		time.Sleep(time.Second)
+		check("finished", 2)
+		finished(t, dir, 1)
+	})
+}
+
+// finished checks that a segment's file says that it is finished.
+func finished(t *testing.T, dir string, id uint64) {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%016d.seg", id)))
+	if err != nil || info.Mode() != 0o400 {
+		t.Errorf("segment %d: %v, %v", id, info, err)
+	}
+}
+
+// torn cuts the first segment short, as a power cut may, and checks what is left.
+func torn(t *testing.T, dir string, want []string) {
+	t.Helper()
+	name := filepath.Join(dir, "0000000000000001.seg")
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Truncate(name, info.Size()-1), os.Remove(dir+".stage")); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, dir, 1000)
+	if got := scan(t, l, segment.Position{}); !slices.Equal(got, want) {
+		t.Errorf("%q after a power cut, want %q", got, want)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	finished(t, dir, 1)
 }
 
 // TestStageDisk: while the disk takes nothing, appends go on into the stage until it is full, fail

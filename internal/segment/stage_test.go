@@ -265,7 +265,9 @@ func TestRotate(t *testing.T) {
 			if err := next.Sync(); err != nil {
 				t.Error(err)
 			}
-			if n := len(next.Segments()); n > 1 {
+			if n := len(next.Segments()); when == "made ahead" && n != 1 {
+				t.Errorf("%s: %d segments after a kill, want 1", when, n)
+			} else if n > 1 {
 				for _, s := range next.Segments()[:n-1] {
 					finished(t, copied, s.ID)
 				}

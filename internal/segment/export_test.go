@@ -51,5 +51,5 @@ func (l *Log) BreakWrite() (mend func(), err error) {
 // WriteOut writes what is staged.
 func (l *Log) WriteOut() error { return l.writeOut() }
 
-// StageHalf is what one half of a stage holds.
-const StageHalf = stageHalf - halfHead
+// StageHalf is what one half of a stage holds by default.
+const StageHalf = 1<<20 - halfHead

@@ -48,8 +48,9 @@ type Config struct {
 	// Stage is a file of a memory file system, which Append writes to in place of the disk: not even a
 	// write to the kernel's cache is always quick, since it may wait for dirty pages of others or for
 	// the file system's journal. Empty, or where that cannot be used, Append writes to the disk.
-	Stage  string
-	Logger *slog.Logger
+	Stage      string
+	StageBytes int // of memory that it takes, in two halves of whole pages; default 2 MiB
+	Logger     *slog.Logger
 }
 
 // Position is where a record is. Positions of one log are ordered as their records are; the zero
@@ -104,6 +105,7 @@ const suffix = ".seg"
 // Open opens or makes the log in cfg.Dir, and cuts off what a crash left of the last record.
 func Open(cfg Config) (*Log, error) {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 64<<20)
+	cfg.StageBytes = cmp.Or(cfg.StageBytes, 2<<20)
 	cfg.SyncEvery = cmp.Or(cfg.SyncEvery, 50*time.Millisecond)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	l := &Log{cfg: cfg, wake: make(chan struct{}, 1), fsync: (*os.File).Sync}
@@ -128,7 +130,7 @@ func (l *Log) load() error {
 		return err
 	}
 	if l.cfg.Stage != "" {
-		if l.stage, err = openStage(l.cfg.Stage, stageHalf); err != nil {
+		if l.stage, err = openStage(l.cfg.Stage, l.cfg.StageBytes/2); err != nil {
 			l.cfg.Logger.Warn("records are written to the disk one by one", "error", err)
 		}
 	}

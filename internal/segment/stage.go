@@ -126,10 +126,6 @@ func (s *stage) empty() bool {
 // free says that one half is empty, so that another segment can have it.
 func (s *stage) free() bool { return s.halves[1-s.active].length() == 0 }
 
-// stageHalf is the size of each half: what comes while the other one is written out has room there,
-// even if a disk that others keep busy takes long for it.
-const stageHalf = 1 << 20
-
 // put appends frames to the last file: by way of the stage, unless they do not fit into an empty one.
 func (l *Log) put(last *file, frames []byte) (at int64, err error) {
 	if l.stage != nil {

@@ -66,7 +66,7 @@ type Config struct {
 }
 
 // stageBytes takes what functions that print as fast as they may print while a disk that is busy takes
-// a quarter of a second for an fsync.
+// a second for an fsync.
 const stageBytes = 8 << 20
 
 // Store is the log events of a region.

@@ -57,8 +57,9 @@ const maxBodies = 512 << 20
 const maxLogs = 10 << 30
 
 // nodeLogRate is how many bytes a second all environments together may print for long: functions that
-// flood their logs share it, and leave others the disk.
-const nodeLogRate = 16 << 20
+// flood their logs share it, and leave others the disk and the processor: what takes lines in is in no
+// function's share.
+const nodeLogRate = 4 << 20
 
 func openRegion(ctx context.Context, n *Node) (r *region, err error) {
 	r = &region{}

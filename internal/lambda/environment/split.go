@@ -3,7 +3,10 @@ package environment
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // maxLine is the longest log event made of function output; longer lines are split.
@@ -23,21 +26,23 @@ type splitter interface {
 type lines struct{ partial []byte }
 
 func (l *lines) split(now time.Time, p []byte) (events []LogEvent) {
-	for len(p) > 0 {
-		n := bytes.IndexByte(p, '\n') + 1
+	s := string(p) // one copy for all lines in it
+	events = slices.Grow(events, strings.Count(s, "\n"))
+	for len(s) > 0 {
+		n := strings.IndexByte(s, '\n') + 1
 		whole := n > 0
 		if !whole {
-			n = len(p)
+			n = len(s)
 		}
 		if room := maxLine - len(l.partial); n > room {
 			n, whole = room, true
 		}
 		if !whole {
-			l.partial = append(l.partial, p[:n]...)
+			l.partial = append(l.partial, s[:n]...)
 			break
 		}
-		events = append(events, LogEvent{now, text(l.partial, p[:n])})
-		l.partial, p = l.partial[:0], p[n:]
+		events = append(events, LogEvent{now, text(l.partial, s[:n])})
+		l.partial, s = l.partial[:0], s[n:]
 	}
 	if cap(l.partial) > 16<<10 && len(l.partial) == 0 {
 		l.partial = nil // an idle environment keeps no large buffer
@@ -49,14 +54,21 @@ func (l *lines) flush(now time.Time) []LogEvent {
 	if len(l.partial) == 0 {
 		return nil
 	}
-	e := LogEvent{now, text(l.partial, nil)}
+	e := LogEvent{now, text(l.partial, "")}
 	l.partial = nil
 	return []LogEvent{e}
 }
 
-// text is a and b as valid UTF-8.
-func text(a, b []byte) string {
-	return string(bytes.ToValidUTF8(append(a[:len(a):len(a)], b...), []byte("\uFFFD")))
+// text is a and b as valid UTF-8. It is called for every line that functions print.
+func text(a []byte, b string) string {
+	s := b
+	if len(a) > 0 {
+		s = string(a) + b
+	}
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // frames splits AWS's telemetry log descriptor: each frame is one event, of many lines perhaps.
@@ -122,7 +134,7 @@ func (f *frames) frame(now time.Time, p []byte) (events []LogEvent, n int, ok bo
 	if size == 0 {
 		return nil, head, true
 	}
-	return []LogEvent{{at, text(p[head:head+int(size)], nil)}}, head + int(size), true
+	return []LogEvent{{at, text(p[head:head+int(size)], "")}}, head + int(size), true
 }
 
 // junk takes bytes up to the next possible start of a frame as plain output.
@@ -147,7 +159,7 @@ func (f *frames) junk(now time.Time, p []byte) ([]LogEvent, int, bool) {
 func (f *frames) flush(now time.Time) []LogEvent {
 	events := f.plain.flush(now)
 	if len(f.buf) > 0 && f.buf[0] != 0xa5 {
-		events = append(events, LogEvent{now, text(f.buf, nil)})
+		events = append(events, LogEvent{now, text(f.buf, "")})
 		f.buf = nil
 	}
 	return events

@@ -316,8 +316,24 @@ func TestV2Files(t *testing.T) {
 }
 
 func TestKernelV2(t *testing.T) {
-	old := map[string]int64{"slab_unreclaimable": 1, "kernel_stack": 2, "pagetables": 4, "percpu": 8, "sock": 16, "slab_reclaimable": 99}
+	old := keyed("slab_unreclaimable 1\nkernel_stack 2\npagetables 4\npercpu 8\nsock 16\nsock_throttled 7\nslab_reclaimable 99\n")
 	if got := kernelV2(old); got != 31 {
 		t.Errorf("before 5.18: %d, want 31", got)
+	}
+}
+
+func TestKeyed(t *testing.T) {
+	k := keyed("rss 10\nrss_huge 20\ntotal_rss 30\nempty\nwords here\nlast 40")
+	for name, want := range map[string]int64{"rss": 10, "rss_huge": 20, "total_rss": 30, "last": 40, "empty": -1, "words": -1, "r": -1, "": -1, "none": -1} {
+		got, ok := k.get(name)
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: %d, want %d", name, got, want)
+		}
+	}
+	if _, ok := keyed(nil).get("rss"); ok {
+		t.Error("an empty file has a number")
 	}
 }

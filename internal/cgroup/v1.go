@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -174,7 +173,7 @@ func (d *v1) frozen(name string) (bool, error) {
 
 func (d *v1) oomKills(name string) (int, error) {
 	m, err := readKeyed(d.path("memory", name, "memory.oom_control"))
-	return int(m["oom_kill"]), err
+	return int(m.sum("oom_kill")), err
 }
 
 func (d *v1) stats(name string) (Stats, error) {
@@ -197,8 +196,8 @@ func (d *v1) stats(name string) (Stats, error) {
 		return Stats{}, err
 	}
 	return Stats{
-		Anon:   m["rss"],
-		Shmem:  m["shmem"],
+		Anon:   m.sum("rss"),
+		Shmem:  m.sum("shmem"),
 		Kernel: kernel,
 		CPU:    time.Duration(cpu),
 		Tasks:  int(tasks),
@@ -237,23 +236,36 @@ func readInt(path string) (int64, error) {
 	return n, nil
 }
 
-// readKeyed reads lines of "name number".
-func readKeyed(path string) (map[string]int64, error) {
+// keyed is lines of "name number".
+type keyed []byte
+
+// readKeyed reads such a file.
+func readKeyed(path string) (keyed, error) {
 	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	m := map[string]int64{}
-	for line := range strings.Lines(string(b)) {
-		k, v, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok {
-			continue
+	return b, err
+}
+
+// get is the number of a name, and whether there is one. Nothing is parsed but what is asked for: every
+// environment that runs is measured ten times a second.
+func (k keyed) get(name string) (int64, bool) {
+	for rest := []byte(k); len(rest) > 0; {
+		line, more, _ := bytes.Cut(rest, []byte{'\n'})
+		if v, ok := bytes.CutPrefix(line, []byte(name)); ok && len(v) > 0 && v[0] == ' ' {
+			n, err := strconv.ParseInt(string(bytes.TrimSpace(v)), 10, 64)
+			return n, err == nil
 		}
-		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-			m[k] = n
-		}
+		rest = more
 	}
-	return m, nil
+	return 0, false
+}
+
+// sum adds up the numbers of the names that there are.
+func (k keyed) sum(names ...string) (n int64) {
+	for _, name := range names {
+		v, _ := k.get(name)
+		n += v
+	}
+	return n
 }
 
 func micros(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }

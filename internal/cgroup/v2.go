@@ -140,12 +140,12 @@ func (d *v2) freeze(name string, on bool) error {
 
 func (d *v2) frozen(name string) (bool, error) {
 	m, err := readKeyed(d.path(name, "cgroup.events"))
-	return m["frozen"] == 1, err
+	return m.sum("frozen") == 1, err
 }
 
 func (d *v2) oomKills(name string) (int, error) {
 	m, err := readKeyed(d.path(name, "memory.events"))
-	return int(m["oom_kill"]), err
+	return int(m.sum("oom_kill")), err
 }
 
 func (d *v2) stats(name string) (Stats, error) {
@@ -162,21 +162,21 @@ func (d *v2) stats(name string) (Stats, error) {
 		return Stats{}, err
 	}
 	return Stats{
-		Anon:   m["anon"],
-		Shmem:  m["shmem"],
+		Anon:   m.sum("anon"),
+		Shmem:  m.sum("shmem"),
 		Kernel: kernelV2(m),
-		CPU:    time.Duration(cpu["usage_usec"]) * time.Microsecond,
+		CPU:    time.Duration(cpu.sum("usage_usec")) * time.Microsecond,
 		Tasks:  int(tasks),
 	}, nil
 }
 
 // kernelV2 is unreclaimable kernel memory. "kernel" is the whole since Linux 5.18;
 // before, its parts have to be added.
-func kernelV2(m map[string]int64) int64 {
-	if k, ok := m["kernel"]; ok {
-		return max(0, k-m["slab_reclaimable"])
+func kernelV2(m keyed) int64 {
+	if k, ok := m.get("kernel"); ok {
+		return max(0, k-m.sum("slab_reclaimable"))
 	}
-	return m["slab_unreclaimable"] + m["kernel_stack"] + m["pagetables"] + m["percpu"] + m["sock"]
+	return m.sum("slab_unreclaimable", "kernel_stack", "pagetables", "percpu", "sock")
 }
 
 func (d *v2) kill(name string) error {

@@ -17,7 +17,7 @@ const (
 	slower   = 5         // how many times its quiet p99 an invoke may take
 	growth   = 100 << 20 // bytes that the server may grow by
 	settling = 3 * time.Second
-	rounds   = 3 // of which one must do: the machine may have other work
+	rounds   = 3 // of which most must do: the machine may have other work
 	// bearable is the limit where the machine may do other work, as in CI.
 	bearable = 2 * time.Second
 	// quietFloor is a p99 below which the machine's own noise is larger than what is measured.
@@ -48,16 +48,19 @@ func TestNeighbours(t *testing.T) {
 	stop := annoy(t, r, each)
 	<-time.After(settling)
 	alive := sandboxes(r.State)
-	loud, after := time.Duration(1<<62), int64(0)
+	var louds []time.Duration
+	after := int64(0)
 	for range rounds {
-		loud = min(loud, measure(t, r, invokes, pace))
+		louds = append(louds, measure(t, r, invokes, pace))
 		after = max(after, resident(t, r.PID()))
 		alive = max(alive, sandboxes(r.State))
-		if !long || loud <= slower*max(quiet, quietFloor) {
+		if !long {
 			break
 		}
 	}
 	stop()
+	slices.Sort(louds)
+	loud := louds[len(louds)/2]
 	<-time.After(settling)
 	// The machine may have become slower or faster meanwhile: by other things than ours.
 	limit := slower * max(quiet, measure(t, r, invokes, pace), quietFloor)

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"os"
 )
 
@@ -19,34 +20,39 @@ func (l *Log) make(id uint64) (*file, error) {
 	return f, nil
 }
 
-// follow begins the segment after the last one, and makes it unless that has been done ahead.
-func (l *Log) follow() (err error) {
+// follow begins the segment after the last one.
+func (l *Log) follow() error {
+	id := uint64(1)
+	if n := len(l.files); n > 0 {
+		id = l.files[n-1].id + 1
+	}
+	if err := l.makeAhead(id); err != nil {
+		return err
+	}
 	l.making.Lock()
 	defer l.making.Unlock()
-	f := l.ahead
-	if f == nil {
-		id := uint64(1)
-		if n := len(l.files); n > 0 {
-			id = l.files[n-1].id + 1
-		}
-		if f, err = l.make(id); err != nil {
-			return err
-		}
-	}
-	l.files, l.ahead = append(l.files, f), nil
+	l.files, l.ahead = append(l.files, l.ahead), nil
 	return nil
 }
 
-// prepare makes the next segment when the last one is half full.
-func (l *Log) prepare() (err error) {
-	last := l.last()
+// makeAhead makes the segment that is to follow, unless that has been done.
+func (l *Log) makeAhead(id uint64) (err error) {
 	l.making.Lock()
 	defer l.making.Unlock()
-	if l.stage == nil || l.ahead != nil || last.size.Load() < l.cfg.MaxBytes/2 {
+	if l.ahead == nil {
+		l.ahead, err = l.make(id)
+	}
+	return err
+}
+
+// prepare makes the next segment when the last one is half full. It fails when follow has made it just
+// now.
+func (l *Log) prepare() error {
+	last := l.last()
+	if l.stage == nil || last.size.Load() < l.cfg.MaxBytes/2 {
 		return nil
 	}
-	l.ahead, err = l.make(last.id + 1) // fails when follow has made it just now
-	return err
+	return l.makeAhead(last.id + 1)
 }
 
 // prepared says whether follow would wait for no disk.
@@ -82,15 +88,20 @@ func (l *Log) rotate() error {
 	if !l.stage.empty() {
 		return errNoRoom
 	}
-	if l.old != nil {
-		if err := l.finish(l.old); err != nil {
-			return err
-		}
-		l.old = nil
-	}
-	if err := l.finish(last); err != nil {
+	// First what may fail for want of room: a finished segment must not be written to any more.
+	if err := l.makeAhead(last.id + 1); err != nil {
 		return err
 	}
+	for _, f := range []*file{l.old, last} {
+		if f == nil {
+			continue
+		}
+		if err := l.finish(f); err != nil {
+			l.failed = fmt.Errorf("finish segment %d: %w", f.id, err)
+			return l.failed
+		}
+	}
+	l.old = nil
 	return l.follow()
 }
 

@@ -333,6 +333,7 @@ func (l *Log) Stats() Stats {
 // Run writes and fsyncs what is appended, at most SyncEvery after it was, until ctx ends. It ends
 // with the error of an fsync that fails; the log takes no more records then.
 func (l *Log) Run(ctx context.Context) error {
+	waiting := false // has been said
 	for {
 		l.last().allocate(l.cfg.MaxBytes)
 		select {
@@ -351,12 +352,16 @@ func (l *Log) Run(ctx context.Context) error {
 			if l.broken() != nil {
 				return err
 			}
-			l.cfg.Logger.Warn("records wait in memory for the disk", "log", l.cfg.Dir, "error", err)
+			if !waiting {
+				l.cfg.Logger.Warn("records wait in memory for the disk", "log", l.cfg.Dir, "error", err)
+			}
+			waiting = true
 			l.again(ctx)
 			continue
 		}
-		if err := l.prepare(); err != nil {
-			l.cfg.Logger.Warn("no segment is made ahead", "log", l.cfg.Dir, "error", err) // who needs it makes it
+		waiting = false
+		if err := l.prepare(); err != nil { // who needs it makes it, and says so
+			l.cfg.Logger.Debug("no segment is made ahead", "log", l.cfg.Dir, "error", err)
 		}
 	}
 }

@@ -250,7 +250,7 @@ func (l *Log) takeUp() error {
 
 // fits says whether the half goes on where f ends, part of it perhaps being there already.
 func (h half) fits(f *file) (bool, error) {
-	if n := h.length(); n < 0 || n > len(h)-halfHead || f == nil || h.offset() < headerSize || h.offset() > f.size.Load() {
+	if n := h.length(); n < 0 || n > len(h)-halfHead || f == nil || f.finished || h.offset() < headerSize || h.offset() > f.size.Load() {
 		return false, nil
 	}
 	there := make([]byte, min(int64(h.length()), f.size.Load()-h.offset()))

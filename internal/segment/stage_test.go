@@ -368,6 +368,35 @@ func TestStageDisk(t *testing.T) {
 	})
 }
 
+// TestRotateFails: when there is no room for the next segment, the full one goes on taking what fits, and
+// that is there after a kill.
+func TestRotateFails(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	l := open(t, dir, 1000)
+	want := []string{fmt.Sprintf("%0900d", 0), "little"}
+	appendOne(t, l, want[0])
+	inTheWay := filepath.Join(dir, "0000000000000002.seg")
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(make([]byte, 500)); err == nil {
+		t.Error("a segment was begun on a file that exists")
+	}
+	appendOne(t, l, want[1])
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if got := scan(t, open(t, killed(t, dir), 1000), segment.Position{}); !slices.Equal(got, want) {
+		t.Errorf("%q after a kill, want %q", got, want)
+	}
+	want = append(want, fmt.Sprintf("%0500d", 1))
+	appendOne(t, l, want[2])
+	if got := scan(t, l, segment.Position{}); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	finished(t, dir, 1)
+}
+
 // TestStageDropped: the segment that is written to can be dropped with what is staged of it, also on
 // a disk that takes nothing; who reads then is told that it is gone.
 func TestStageDropped(t *testing.T) {

@@ -40,6 +40,7 @@ func (s *Store) append(ctx context.Context, key streamKey, events []Event) error
 		}
 		groupID = row.ID
 	}
+	defer s.keepBudget()
 	s.writes.Lock()
 	defer s.writes.Unlock()
 	st, _, err := s.stream(key, groupID)
@@ -54,6 +55,7 @@ func (s *Store) Put(_ context.Context, account, group, stream string, events []E
 	if _, err := s.group(account, group); err != nil {
 		return 0, err
 	}
+	defer s.keepBudget()
 	s.writes.Lock()
 	defer s.writes.Unlock()
 	st := s.find(streamKey{account, group, stream})
@@ -97,10 +99,7 @@ func (s *Store) write(st *stream, events []Event) error {
 	s.index(st, entries, positions)
 	if id := positions[0].Segment; id != s.segment {
 		s.segment = id
-		if err := s.budget(); err != nil {
-			// The events are written; only the space of older ones is not given back.
-			s.cfg.Logger.Warn("log events beyond the budget are not dropped", "error", err)
-		}
+		s.grown.Store(true)
 	}
 	return nil
 }

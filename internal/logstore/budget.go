@@ -48,8 +48,18 @@ func (s *Store) Offer(ctx context.Context, account, group, stream string, events
 	return err
 }
 
-// budget drops the oldest segments while the log is larger than its budget. It is called with
-// writes held, by no writer that holds a stream without events.
+// keepBudget looks at the budget if a segment was begun. Who began it waits for that, and nobody else.
+func (s *Store) keepBudget() {
+	if !s.grown.Load() || !s.grown.Swap(false) {
+		return
+	}
+	if err := s.budget(); err != nil {
+		// The events are written; only the space of older ones is not given back.
+		s.cfg.Logger.Warn("log events beyond the budget are not dropped", "error", err)
+	}
+}
+
+// budget drops the oldest segments while the log is larger than its budget.
 func (s *Store) budget() error {
 	if s.cfg.MaxBytes == 0 || !s.sweeps.TryLock() {
 		return nil // a sweep under way is giving space back, and its end looks, too
@@ -68,14 +78,11 @@ func (s *Store) budget() error {
 	return nil
 }
 
-// trim drops the oldest segment with the events in it. It is called with writes and sweeps held.
+// trim drops the oldest segment with the events in it. It is called with sweeps held. Appends go on while
+// it waits for the disk.
 func (s *Store) trim(id uint64) error {
-	newest := s.loseEvents(id)
-	// What is left of the segment are streams and deletions, which are small.
-	if err := s.moveStreams(id); err != nil {
-		return err
-	}
-	if err := s.moveDeletions(id, true); err != nil {
+	newest, err := s.loseSegment(id)
+	if err != nil {
 		return err
 	}
 	if err := s.log.Sync(); err != nil {
@@ -91,6 +98,18 @@ func (s *Store) trim(id uint64) error {
 			"budget", s.cfg.MaxBytes, "dropped until", time.UnixMilli(newest).UTC())
 	}
 	return nil
+}
+
+// loseSegment forgets the events in a segment and moves what else is in it: streams and deletions,
+// which are small.
+func (s *Store) loseSegment(id uint64) (newest int64, err error) {
+	s.writes.Lock() // no writer holds a stream without events
+	defer s.writes.Unlock()
+	newest = s.loseEvents(id)
+	if err := s.moveStreams(id); err != nil {
+		return newest, err
+	}
+	return newest, s.moveDeletions(id, true)
 }
 
 // loseEvents forgets the events in a segment, and the streams that have no others. It returns the

@@ -81,7 +81,8 @@ type Store struct {
 	warned  time.Time  // when the log last said that events are lost to the budget
 	buf     []byte
 
-	sweeps   sync.Mutex // one sweep, trim or Hold at a time; taken before writes by sweeps, tried after it by writers
+	sweeps   sync.Mutex  // one sweep, trim or Hold at a time; taken before writes
+	grown    atomic.Bool // a segment was begun since the budget was looked at
 	dropped  atomic.Int64
 	trimmed  atomic.Int64
 	dropping atomic.Bool // Offer's last events were dropped

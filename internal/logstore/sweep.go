@@ -15,8 +15,6 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.giveBack(ctx); err != nil {
 		return err
 	}
-	s.writes.Lock()
-	defer s.writes.Unlock()
 	return s.budget()
 }
 

@@ -80,6 +80,7 @@ type Log struct {
 	cfg   Config
 	wake  chan struct{} // tells Run that there is something to fsync
 	syncs sync.Mutex    // one fsync at a time: the next one covers all who wait
+	drops sync.Mutex    // one Drop at a time; before spill
 	spill sync.Mutex    // one write of the stage at a time; before mu
 
 	making sync.Mutex // guards ahead; after mu, and not held when that is asked for
@@ -406,35 +407,53 @@ func (l *Log) Segments() []SegmentInfo {
 // Drop removes a segment with its records. Dropping the one that is written to begins a new one
 // first. A read in progress finishes; later ones get ErrNotFound.
 func (l *Log) Drop(segment uint64) error {
-	l.spill.Lock()
-	defer l.spill.Unlock()
+	l.drops.Lock()
+	defer l.drops.Unlock()
+	if err := l.leave(segment); err != nil {
+		return fmt.Errorf("drop segment %d: %w", segment, err)
+	}
+	if err := os.Remove(l.path(segment)); err != nil {
+		return fmt.Errorf("drop segment %d: %w", segment, err)
+	}
+	l.forget(segment)
+	if err := syncDir(l.cfg.Dir); err != nil {
+		return fmt.Errorf("drop segment %d: %w", segment, err)
+	}
+	return nil
+}
+
+// leave sees to it that a segment is there and not written to.
+func (l *Log) leave(segment uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(l.files, func(f *file) bool { return f.id == segment })
-	if i < 0 {
-		return fmt.Errorf("drop segment %d: %w", segment, ErrNotFound)
-	}
-	if i == len(l.files)-1 {
-		if err := l.follow(); err != nil {
-			return fmt.Errorf("drop segment %d: %w", segment, err)
-		}
-	}
-	f := l.files[i]
-	if err := os.Remove(l.path(segment)); err != nil {
-		return fmt.Errorf("drop segment %d: %w", segment, err)
-	}
-	l.files = slices.Delete(l.files, i, i+1)
-	if l.old == f {
-		l.old = nil
-	}
-	f.close()
-	if err := syncDir(l.cfg.Dir); err != nil {
-		return fmt.Errorf("drop segment %d: %w", segment, err)
+	switch {
+	case i < 0:
+		return ErrNotFound
+	case i == len(l.files)-1:
+		return l.follow()
 	}
 	return nil
+}
+
+// forget closes a segment whose file was removed.
+func (l *Log) forget(segment uint64) {
+	l.spill.Lock() // it is not being written out
+	defer l.spill.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files = slices.DeleteFunc(l.files, func(f *file) bool {
+		if f.id == segment {
+			f.close()
+		}
+		return f.id == segment
+	})
+	if l.old != nil && l.old.id == segment {
+		l.old = nil
+	}
 }
 
 // Close fsyncs and closes the files. It may be called more than once.

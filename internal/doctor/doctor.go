@@ -24,6 +24,7 @@ import (
 
 	"lambent.dev/lambent/internal/cgroup"
 	"lambent.dev/lambent/internal/network"
+	"lambent.dev/lambent/internal/statedir"
 )
 
 // Status is how a finding bears on a server.
@@ -76,7 +77,9 @@ func Check(ctx context.Context, cfg Config) []Finding {
 		controlGroups,
 		func(ctx context.Context) []Finding { return networks(ctx, cfg) },
 		func(context.Context) []Finding { return stateDir(cfg.StateDir) },
-		func(context.Context) []Finding { return []Finding{memory("/proc/meminfo"), descriptors()} },
+		func(context.Context) []Finding {
+			return []Finding{memory("/proc/meminfo"), sharedMemory(statedir.MemoryFS), descriptors()}
+		},
 		func(context.Context) []Finding { return []Finding{port(cfg)} },
 		func(ctx context.Context) []Finding { return runtimes(ctx, cfg.Runtimes) },
 	}, cfg.Extra...) {

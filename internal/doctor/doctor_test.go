@@ -268,6 +268,14 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+func TestSharedMemory(t *testing.T) {
+	for dir, want := range map[string]Status{"/dev/shm": OK, "/proc": Warn, filepath.Join(t.TempDir(), "none"): Warn} {
+		if got := sharedMemory(dir); got.Status != want || (got.Fix == "") != (want == OK) {
+			t.Errorf("%s: %+v", dir, got)
+		}
+	}
+}
+
 func TestMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meminfo")
 	for content, want := range map[string]Status{

@@ -99,6 +99,7 @@ const (
 	fastestSync = 50 * time.Microsecond // below it nothing can have reached a disk
 	slowestSync = 20 * time.Millisecond
 	leastMemory = 512 << 20
+	leastShared = 16 << 20
 	fewFiles    = 65536
 )
 
@@ -178,6 +179,22 @@ func syncs(dir string, took time.Duration) Finding {
 		return Finding{name, Warn, fmt.Sprintf("%v for a durable write at %s: every change waits that long", took.Round(time.Millisecond), dir), "lambent serve --state-dir DIR_ON_A_FASTER_DISK"}
 	}
 	return ok(name, "%v for a durable write", took.Round(10*time.Microsecond))
+}
+
+// sharedMemory looks at where records wait for the disk.
+func sharedMemory(dir string) Finding {
+	const name = "shared memory"
+	const without = "records are written to the disk one by one, so invocations wait for a busy one"
+	var fs unix.Statfs_t
+	err := unix.Statfs(dir, &fs)
+	free := fs.Bavail * uint64(fs.Bsize)
+	switch {
+	case err != nil || fs.Type != unix.TMPFS_MAGIC:
+		return Finding{name, Warn, dir + " is no memory file system: " + without, "mkdir -p " + dir + " && mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs " + dir}
+	case free < leastShared:
+		return Finding{name, Warn, fmt.Sprintf("%d MiB free at %s: %s", free>>20, dir, without), "du -ah " + dir + " | sort -h | tail"}
+	}
+	return ok(name, "%s has room", dir)
 }
 
 // memory reads a file like /proc/meminfo.

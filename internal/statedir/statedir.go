@@ -113,10 +113,10 @@ func (d *Dir) Sub(name string) (string, error) {
 // with it if it is empty then.
 func (d *Dir) Memory() (string, error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(memory, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
-		return "", fmt.Errorf("%s is no memory file system", memory)
+	if err := unix.Statfs(MemoryFS, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		return "", fmt.Errorf("%s is no memory file system", MemoryFS)
 	}
-	p := filepath.Join(memory, "lambent-"+d.Instance)
+	p := filepath.Join(MemoryFS, "lambent-"+d.Instance)
 	if err := os.Mkdir(p, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("make a directory in memory: %w", err)
 	}
@@ -132,8 +132,8 @@ func (d *Dir) Memory() (string, error) {
 	return p, nil
 }
 
-// memory is where every Linux has a memory file system.
-const memory = "/dev/shm"
+// MemoryFS is where every Linux has a memory file system.
+const MemoryFS = "/dev/shm"
 
 func (d *Dir) acquire() error {
 	f, err := os.OpenFile(filepath.Join(d.Path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)

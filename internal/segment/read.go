@@ -110,14 +110,27 @@ func damaged(err error) error {
 }
 
 func (l *Log) file(id uint64) (*file, bool) {
-	f, ok := l.next(id)
-	return f, ok && f.id == id
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.fileLocked(id)
+}
+
+// fileLocked is the file with an id, nil if there is none.
+func (l *Log) fileLocked(id uint64) (*file, bool) {
+	if f, ok := l.nextLocked(id); ok && f.id == id {
+		return f, true
+	}
+	return nil, false
 }
 
 // next is the first file with an id from id on.
 func (l *Log) next(id uint64) (*file, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	return l.nextLocked(id)
+}
+
+func (l *Log) nextLocked(id uint64) (*file, bool) {
 	i, _ := slices.BinarySearchFunc(l.files, id, func(f *file, id uint64) int {
 		return Position{Segment: f.id}.Compare(Position{Segment: id})
 	})

@@ -182,12 +182,11 @@ func (l *Log) turnLocked() (half, *file) {
 		return nil, nil
 	}
 	h := l.stage.turn()
-	for _, f := range l.files {
-		if h != nil && f.id == h.segment() {
-			return h, f
-		}
+	if h == nil {
+		return nil, nil
 	}
-	return h, nil
+	f, _ := l.fileLocked(h.segment())
+	return h, f
 }
 
 // writeHalf writes a half to its file; that of a segment that was dropped is forgotten. It is called
@@ -227,10 +226,7 @@ func (l *Log) takeUp() error {
 		if h.length() == 0 {
 			continue
 		}
-		f, ok := l.file(h.segment())
-		if !ok {
-			f = nil
-		}
+		f, _ := l.file(h.segment())
 		if fits, err := h.fits(f); err != nil {
 			return err
 		} else if !fits {

@@ -223,6 +223,18 @@ func TestStageFull(t *testing.T) {
 	}
 }
 
+// running runs l until stop is called.
+func running(t *testing.T, l *segment.Log) (stop func()) {
+	var tasks lifecycle.Tasks
+	ctx, cancel := context.WithCancel(t.Context())
+	tasks.Go("run", func() {
+		if err := l.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() { cancel(); tasks.Wait() }
+}
+
 // TestRotate: no append waits for the disk when a segment is full, since the next one was made ahead and
 // the full one is finished by Run; a kill at any moment of that loses nothing, and what a power cut does to
 // the full one is cut off.
@@ -238,15 +250,7 @@ func TestRotate(t *testing.T) {
 			}
 			return f.Sync()
 		})
-		var tasks lifecycle.Tasks
-		defer tasks.Wait()
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		tasks.Go("run", func() {
-			if err := l.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+		defer running(t, l)()
 		var want []string
 		add := func(n int) {
 			want = append(want, fmt.Sprintf("%0*d", n, len(want)))
@@ -332,15 +336,7 @@ func torn(t *testing.T, dir string, want []string) {
 func TestStageDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, filepath.Join(t.TempDir(), "log"), 0)
-		var tasks lifecycle.Tasks
-		defer tasks.Wait()
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		tasks.Go("run", func() {
-			if err := l.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+		defer running(t, l)()
 		synctest.Wait()
 		mend, err := l.BreakWrite()
 		if err != nil {

@@ -15,7 +15,7 @@ const (
 )
 
 // Append writes events to a stream, which it makes with its group if there is none. When it
-// returns the events are with the kernel. It writes to the state engine only to make a group.
+// returns the events survive this process. It writes to the state engine only to make a group.
 func (s *Store) Append(ctx context.Context, account, group, stream string, events []Event) error {
 	for {
 		err := s.append(ctx, streamKey{account, group, stream}, events)

@@ -1,7 +1,7 @@
 // Package meter is the ledger of what ran: one record per invocation, and its sums by hour.
 //
 // Records are appended to segment files on this node. Begin writes that an invocation is in
-// flight, End its result, before the answer leaves: both are with the kernel when they return and
+// flight, End its result, before the answer leaves: both survive this process when they return, and are
 // on disk within 50 ms. What had begun but not ended when the server died is ended by the next
 // Open, as aborted and free. So every invocation has one record, at most the last 50 ms of them
 // lost by a power cut.
